@@ -1,0 +1,114 @@
+package pgwal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"testing"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+)
+
+// bodies are all that is read from the body of a record.
+func bodies(r *Record) {
+	_, _ = FileChanges(r)
+	_, _, _ = r.XactEnd()
+	_, _, _ = r.RunningXacts()
+	_, _ = r.Parameters()
+	_, _ = r.FullPageWrites()
+	_, _ = r.RowChange()
+	_, _ = r.Checkpoint()
+}
+
+// FuzzRecord decodes records whose checksum was not looked at.
+func FuzzRecord(f *testing.F) {
+	for _, rec := range capturedRecords(f) {
+		for major := uint8(13); major <= 18; major++ {
+			f.Add(rec, major)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte, major uint8) {
+		r := &Record{}
+		if r.decode(b, pg.Major(major)) != nil {
+			return
+		}
+		data := len(r.Main)
+		for _, blk := range r.Blocks {
+			data += int(blk.ImageLen) + int(blk.DataLen)
+		}
+		if recordHeaderSize+data > len(b) {
+			t.Errorf("%d bytes of data in a record of %d", data, len(b))
+		}
+		bodies(r)
+	})
+}
+
+// FuzzReader reads arbitrary bytes as the log.
+func FuzzReader(f *testing.F) {
+	pages, err := os.ReadFile("testdata/pg15-pages.bin")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(pages, uint8(2))
+	f.Add(realistic(f, 17<<10).b, uint8(2))
+	overwritten, _ := overwrittenLog(func(at pg.LSN) []byte { return le(uint64(at), uint64(0)) })
+	f.Add(overwritten.b, uint8(2))
+	var buffer []byte
+	f.Fuzz(func(t *testing.T, b []byte, major uint8) {
+		no := pg.SegmentNo(1)
+		if len(b) >= shortHeaderSize { // the segment that it says it is
+			no = max(no, pg.SegmentNo(binary.LittleEndian.Uint64(b[8:])/testSegment))
+		}
+		r := NewReader(Options{
+			SegmentSize: testSegment, Major: 13 + pg.Major(major)%6, Open: oneSegment{no, b},
+			History: pg.History{{Timeline: 1, End: pg.MaxLSN}},
+		})
+		r.chunk = buffer // saves most of the time of a run
+		defer func() { buffer = r.chunk[:0] }()
+		ctx := context.Background()
+		if err := r.SeekSegment(ctx, no); err != nil {
+			checkEnd(t, err)
+			return
+		}
+		for last := pg.LSN(0); ; {
+			rec, err := r.Next(ctx)
+			if err != nil {
+				checkEnd(t, err)
+				break
+			}
+			if rec.LSN < last || rec.End <= rec.LSN {
+				t.Fatalf("record from %s to %s after %s", rec.LSN, rec.End, last)
+			}
+			last = rec.End
+			bodies(rec)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// oneSegment is a log of one segment.
+type oneSegment struct {
+	no pg.SegmentNo
+	b  []byte
+}
+
+func (s oneSegment) OpenSegment(_ context.Context, _ pg.Timeline, no pg.SegmentNo) (Segment, error) {
+	if no != s.no {
+		return nil, fs.ErrNotExist
+	}
+	return memSegment(s.b), nil
+}
+
+func checkEnd(t *testing.T, err error) {
+	var e *EndError
+	if !errors.As(err, &e) && !errors.Is(err, ErrNoRecord) {
+		t.Fatalf("%v is no end of the log", err)
+	}
+	if e != nil && (e.LSN == 0 || e.At < e.LSN || e.Kind == 0) {
+		t.Fatalf("end without kind or place: %#v", e)
+	}
+}
