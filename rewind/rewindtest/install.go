@@ -1,0 +1,154 @@
+package rewindtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The majors that the project supports.
+const (
+	OldestMajor = 13
+	NewestMajor = 18
+)
+
+// Install is one PostgreSQL installation.
+type Install struct {
+	// Major is 15 for 15.4.
+	Major int
+	// Bin is the absolute directory of its programs.
+	Bin string
+	// Version as the server prints it: "15.4".
+	Version string
+}
+
+// Path is the absolute name of one of the programs.
+func (i Install) Path(program string) string { return filepath.Join(i.Bin, program) }
+
+// Has tells whether the installation has a program: pg_amcheck came with 14,
+// and minimal packages leave some out.
+func (i Install) Has(program string) bool {
+	st, err := os.Stat(i.Path(program))
+	return err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o111 != 0
+}
+
+// HasExtension tells whether a contrib module can be created.
+func (i Install) HasExtension(name string) bool {
+	out, err := exec.Command(i.Path("pg_config"), "--sharedir").Output()
+	dirs := []string{strings.TrimSpace(string(out))}
+	if err != nil { // pg_config belongs to a development package on some systems
+		dirs = []string{
+			filepath.Join("/usr/share/postgresql", strconv.Itoa(i.Major)),
+			filepath.Join(filepath.Dir(i.Bin), "share"),
+			filepath.Join(filepath.Dir(i.Bin), "share", "postgresql"),
+		}
+	}
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, "extension", name+".control"))
+		return err == nil
+	})
+}
+
+// String names the installation: "PostgreSQL 15.4 in /usr/lib/postgresql/15/bin".
+func (i Install) String() string { return "PostgreSQL " + i.Version + " in " + i.Bin }
+
+// Majors finds the installed PostgreSQL servers, one for each major, oldest
+// first: in the directories of FAILBACK_PG_BIN (separated by colons), in the
+// places of the Debian and PGDG packages, and in PATH. What comes first there
+// wins; majors outside OldestMajor..NewestMajor are left out.
+func Majors() []Install {
+	dirs := filepath.SplitList(os.Getenv("FAILBACK_PG_BIN"))
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"} {
+		found, _ := filepath.Glob(pattern) // the only error is a bad pattern
+		dirs = append(dirs, found...)
+	}
+	dirs = append(dirs, filepath.SplitList(os.Getenv("PATH"))...)
+	byMajor := map[int]Install{}
+	for _, dir := range dirs {
+		i, err := InstallIn(dir)
+		if err != nil || i.Major < OldestMajor || i.Major > NewestMajor {
+			continue
+		}
+		if _, known := byMajor[i.Major]; !known {
+			byMajor[i.Major] = i
+		}
+	}
+	installs := make([]Install, 0, len(byMajor))
+	for _, i := range byMajor {
+		installs = append(installs, i)
+	}
+	slices.SortFunc(installs, func(a, b Install) int { return a.Major - b.Major })
+	return installs
+}
+
+var versionPattern = regexp.MustCompile(`^postgres \(PostgreSQL\) ((\d+)(?:\.\d+|[a-z]+\d*)?)`)
+
+// InstallIn looks at one directory of programs. A directory without postgres,
+// initdb and pg_basebackup is an error: a client package is no installation.
+func InstallIn(bin string) (Install, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return Install{}, err
+	}
+	i := Install{Bin: bin}
+	for _, program := range []string{"postgres", "initdb", "pg_basebackup"} {
+		if !i.Has(program) {
+			return Install{}, fmt.Errorf("look for PostgreSQL in %s: no %s", bin, program)
+		}
+	}
+	out, err := exec.Command(i.Path("postgres"), "-V").Output()
+	if err != nil {
+		return Install{}, fmt.Errorf("ask %s for its version: %w", i.Path("postgres"), err)
+	}
+	m := versionPattern.FindStringSubmatch(string(out))
+	if m == nil {
+		return Install{}, fmt.Errorf("ask %s for its version: unexpected answer %q", i.Path("postgres"), out)
+	}
+	i.Version = m[1]
+	i.Major, err = strconv.Atoi(m[2])
+	return i, err
+}
+
+// Required tells whether a missing PostgreSQL fails tests instead of skipping
+// them: FAILBACK_REQUIRE_PG=1, as CI sets it.
+func Required() bool { return os.Getenv("FAILBACK_REQUIRE_PG") == "1" }
+
+// ForEachMajor runs one subtest for each installed major, named "pg15". Where
+// there is none the test is skipped, or fails when FAILBACK_REQUIRE_PG=1.
+func ForEachMajor(t *testing.T, test func(t *testing.T, pg Install)) {
+	t.Helper()
+	installs := Majors()
+	if len(installs) == 0 {
+		missing(t)
+	}
+	for _, pg := range installs {
+		t.Run("pg"+strconv.Itoa(pg.Major), func(t *testing.T) { test(t, pg) })
+	}
+}
+
+// Newest gives the newest installed major to tests and benchmarks that need
+// only one; skips or fails as ForEachMajor does where there is none.
+func Newest(t testing.TB) Install {
+	t.Helper()
+	installs := Majors()
+	if len(installs) == 0 {
+		missing(t)
+	}
+	return installs[len(installs)-1]
+}
+
+func missing(t testing.TB) {
+	t.Helper()
+	reason := fmt.Sprintf("no PostgreSQL %d to %d under /usr/lib/postgresql, /usr/pgsql-*, FAILBACK_PG_BIN or PATH",
+		OldestMajor, NewestMajor)
+	if Required() {
+		t.Fatal(reason + "; FAILBACK_REQUIRE_PG=1 asks for one")
+	}
+	t.Skip(reason)
+}

@@ -1,0 +1,97 @@
+package rewindtest
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+)
+
+// PgRewind runs stock pg_rewind on a stopped target. The error of a run that
+// failed holds what it printed. It overwrites the target's configuration with the
+// source's: see Node.RejoinByPgRewind, which does not. A source that wants a
+// password takes it from extra or .pgpass; sourceConninfo shows in the process list.
+func PgRewind(t testing.TB, pg Install, targetDir, sourceConninfo string, extra ...string) error {
+	t.Helper()
+	args := append([]string{"--target-pgdata", targetDir, "--source-server", sourceConninfo}, extra...)
+	out, err := runProgram(pg, cleanEnviron(), "pg_rewind", args...)
+	if err == nil {
+		t.Logf("pg_rewind: %s", out)
+	}
+	return err
+}
+
+// RejoinByPgRewind makes the stopped node a standby of source as an operator
+// would with PostgreSQL alone: pg_rewind -R with the node's own configuration put
+// back afterwards, then start and wait until it has caught up.
+func (n *Node) RejoinByPgRewind(source *Node) error {
+	out, err := runProgram(n.Install, source.environ(), "pg_rewind", "--target-pgdata", n.Dir, "--no-sync",
+		"--write-recovery-conf", "--source-server", source.plainConninfo("application_name="+quoteConninfo(n.Name)))
+	if err != nil {
+		return err
+	}
+	if err := n.WriteConf(); err != nil {
+		return err
+	}
+	if err := n.Start(); err != nil {
+		return fmt.Errorf("%w\npg_rewind said:\n%s", err, out)
+	}
+	return n.WaitForCatchup(source)
+}
+
+// installAmcheck makes the extension in every database of a primary, template1
+// included. An installation without the contrib module is no error.
+func installAmcheck(n *Node) error {
+	if !n.Install.HasExtension("amcheck") {
+		return nil
+	}
+	databases, err := n.databases()
+	if err != nil {
+		return err
+	}
+	for _, db := range databases {
+		if err := n.ExecIn(db, "CREATE EXTENSION IF NOT EXISTS amcheck"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AmCheck verifies heaps and B-trees of every database by pg_amcheck with
+// --heapallindexed. The extension is made first where the node is a primary; a
+// standby has it from its leader. Where pg_amcheck (before 14) or the contrib
+// module is missing it says so in the test's log and checks nothing.
+func AmCheck(t testing.TB, n *Node) {
+	t.Helper()
+	if !n.Install.Has("pg_amcheck") || !n.Install.HasExtension("amcheck") {
+		t.Logf("indexes not checked: %s has no pg_amcheck or no amcheck extension", n.Install)
+		return
+	}
+	standby, err := n.InRecovery()
+	if err == nil && !standby {
+		err = installAmcheck(n)
+	}
+	if err == nil {
+		err = n.amCheck()
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func (n *Node) amCheck() error {
+	_, err := n.run("pg_amcheck", "--all", "--heapallindexed", "--host=127.0.0.1",
+		"--port="+strconv.Itoa(n.Port), "--username=postgres", "--maintenance-db=postgres")
+	if err != nil {
+		return fmt.Errorf("check indexes of %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// Checksums verifies every page of a stopped directory with pg_checksums. It
+// fails for a cluster without checksums or one that was not shut down cleanly.
+func Checksums(t testing.TB, pg Install, dir string) {
+	t.Helper()
+	if _, err := runProgram(pg, cleanEnviron(), "pg_checksums", "--check", "-D", dir); err != nil {
+		t.Error(err)
+	}
+}
