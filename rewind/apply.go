@@ -1,0 +1,316 @@
+package rewind
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+
+	"github.com/failback-hook/failback-hook/rewind/journal"
+	"github.com/failback-hook/failback-hook/rewind/pg"
+)
+
+// Apply carries the plan out. The data directory must be as it was when the
+// plan was made, and no server may run on it.
+func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error) {
+	t, err := openTarget(e.PGData)
+	if err != nil {
+		return nil, err
+	}
+	defer closing(&err, t.close)
+	a := &applier{engine: e, run: e.newRun(), w: newWriter(t), p: p}
+	if err := a.apply(ctx); err != nil {
+		return nil, err
+	}
+	return &Report{Plan: p, FetchedBytes: a.fetched, MinRecovery: a.minRecovery, Durations: a.run.finish()}, nil
+}
+
+// applier carries one Apply call.
+type applier struct {
+	engine  *Engine
+	run     *run
+	w       *writer
+	p       *Plan
+	resume  *resume
+	journal *journal.Journal
+
+	fetched     int64
+	minRecovery pg.LSN
+}
+
+func (a *applier) apply(ctx context.Context) (err error) {
+	if err := a.checkUnchanged(); err != nil {
+		return err
+	}
+	if a.p.Strategy == StrategyNone && len(a.p.WAL.SetAside) == 0 {
+		a.run.begin(PhaseFinish, 0)
+		return a.writeStandby()
+	}
+	if err := a.latch(); err != nil {
+		return err
+	}
+	defer func() {
+		if a.journal != nil {
+			err = errors.Join(err, a.journal.Close())
+		}
+	}()
+	if err := a.bring(ctx); err != nil {
+		return err
+	}
+	if err := a.tidy(ctx); err != nil {
+		return err
+	}
+	control, err := a.settle(ctx)
+	if err != nil {
+		return err
+	}
+	a.run.begin(PhaseSync, 0)
+	if err := a.w.sync(); err != nil {
+		return err
+	}
+	if err := a.arrangeWAL(); err != nil {
+		return err
+	}
+	return a.finish(ctx, control)
+}
+
+// checkUnchanged looks once more at the directory: nothing may have happened to
+// it since the plan was made.
+func (a *applier) checkUnchanged() error {
+	a.run.begin(PhaseInspect, 0)
+	running, pid, err := postmasterAlive(a.w.target)
+	if err != nil {
+		return err
+	}
+	if running {
+		return &Error{Op: "check the data directory", Path: "postmaster.pid", Err: fmt.Errorf("%w: pid %d", ErrTargetRunning, pid), Advice: "stop the server first"}
+	}
+	if err := a.tidyFinished(); err != nil {
+		return err
+	}
+	if a.resume, err = readResume(a.w.target); err != nil {
+		return err
+	}
+	if (a.resume != nil) != a.p.Resumed {
+		return a.changed("the journal of an interrupted run came or went")
+	}
+	now, err := readTarget(a.w.target, a.resume)
+	if err != nil {
+		return err
+	}
+	was := a.p.Target
+	if now.control.CheckPoint != was.Checkpoint || now.control.State.String() != was.State || now.timeline != was.Timeline {
+		return a.changed("a server ran on the directory")
+	}
+	return nil
+}
+
+func (a *applier) changed(what string) error {
+	return &Error{Op: "compare with the plan", Err: fmt.Errorf("%w: %s since the plan was made", ErrNotDataDir, what), Advice: "make a new plan"}
+}
+
+// tidyFinished removes what a run left that had finished but for its own files.
+func (a *applier) tidyFinished() error {
+	r, err := readResume(a.w.target)
+	if err != nil || r == nil || !r.finished {
+		return err
+	}
+	return a.removeOwnFiles()
+}
+
+func (a *applier) removeOwnFiles() error {
+	return errors.Join(a.w.removeTree(walDir), a.w.removeTree(JournalDir))
+}
+
+// entriesPerRecord bounds a journal record.
+const entriesPerRecord = 2048
+
+// latch writes the plan to the journal and moves pg_control there. When it
+// returns, no server can start on the directory until finish has put the new
+// one in place.
+func (a *applier) latch() (err error) {
+	dir := filepath.Join(a.w.dir, JournalDir)
+	if a.resume != nil {
+		a.journal, err = journal.Open(dir)
+	} else {
+		// What lies there, if anything, is of a run that never came to its latch.
+		if err := a.w.removeTree(JournalDir); err != nil {
+			return err
+		}
+		a.journal, err = journal.Create(dir, a.w.dirMode)
+	}
+	if err != nil {
+		return journalError("write journal", err)
+	}
+	if err := a.writePlan(); err != nil {
+		return journalError("write journal", err)
+	}
+	for _, d := range []string{walDir, asideDir, stagedDir} {
+		if err := a.w.mkdir(d); err != nil {
+			return err
+		}
+	}
+	if a.resume != nil {
+		return nil
+	}
+	return a.w.renameDurably(controlRel, journalControl)
+}
+
+func (a *applier) writePlan() error {
+	head := *a.p
+	head.Entries = nil
+	if err := a.record(recordPlan, head); err != nil {
+		return err
+	}
+	for lo := 0; lo < len(a.p.Entries); lo += entriesPerRecord {
+		if err := a.record(recordEntries, a.p.Entries[lo:min(lo+entriesPerRecord, len(a.p.Entries))]); err != nil {
+			return err
+		}
+	}
+	if err := a.record(recordReady, nil); err != nil {
+		return err
+	}
+	return a.journal.Sync()
+}
+
+func (a *applier) record(kind uint16, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return a.journal.Append(kind, b)
+}
+
+// bring fetches: first the WAL, which the source may recycle any moment, then
+// everything else.
+func (a *applier) bring(ctx context.Context) error {
+	a.run.begin(PhaseCopy, a.p.Totals.FetchBytes)
+	if err := a.fetchWAL(ctx, a.p.WAL.Fetch); err != nil {
+		return err
+	}
+	f := a.newFetcher()
+	for i := range a.p.Entries {
+		if err := a.prepare(f, &a.p.Entries[i]); err != nil {
+			return err
+		}
+	}
+	return f.run(ctx)
+}
+
+// fetchWAL brings WAL files from the source to where they wait.
+func (a *applier) fetchWAL(ctx context.Context, files []File) error {
+	f := a.newFetcher()
+	for _, file := range files {
+		if err := f.addFile(file.Path, staged(file.Path), file.Size); err != nil {
+			return err
+		}
+	}
+	return f.run(ctx)
+}
+
+// staged is where a fetched WAL file waits to be moved into pg_wal.
+func staged(p string) string { return stagedDir + "/" + path.Base(p) }
+
+// prepare makes the place for one entry and queues what is to be fetched.
+func (a *applier) prepare(f *fetcher, e *Entry) error {
+	switch e.Action {
+	case ActionMkdir:
+		return a.w.mkdir(e.Path)
+	case ActionSymlink:
+		return a.w.symlink(e.Path, e.Link)
+	case ActionCopy:
+		return f.addFile(e.Path, e.Path, e.SourceSize)
+	case ActionTail:
+		f.addRange(e.Path, e.tailStart(), e.SourceSize-e.tailStart())
+	}
+	for _, r := range e.Blocks {
+		f.addRange(e.Path, int64(r.First)*blockSize, int64(r.Count)*blockSize)
+	}
+	return nil
+}
+
+// tidy truncates, removes and arranges pg_wal.
+func (a *applier) tidy(ctx context.Context) error {
+	a.run.begin(PhaseTidy, 0)
+	for i := range a.p.Entries {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		e := &a.p.Entries[i]
+		var err error
+		switch e.Action {
+		case ActionTruncate:
+			err = a.w.truncate(e.Path, e.SourceSize)
+		case ActionRemove:
+			err = a.w.remove(e.Path)
+		}
+		if err != nil && !isMissing(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// arrangeWAL exchanges the files in pg_wal, by renaming: the target's own that
+// recovery must not find go aside, the fetched ones come in.
+func (a *applier) arrangeWAL() error {
+	if t := a.p.WAL.Trim; t != nil {
+		if err := a.trim(t); err != nil {
+			return err
+		}
+	}
+	for _, p := range a.p.WAL.SetAside {
+		if err := a.setAside(p); err != nil {
+			return err
+		}
+	}
+	if err := a.w.sync(); err != nil { // aside is complete before anything takes its place
+		return err
+	}
+	in := make([]string, 0, len(a.p.WAL.Fetch)+1)
+	for _, f := range a.p.WAL.Fetch {
+		in = append(in, f.Path)
+	}
+	if t := a.p.WAL.Trim; t != nil {
+		in = append(in, t.Path)
+	}
+	for _, p := range in {
+		if err := a.w.rename(staged(p), p); err != nil {
+			return err
+		}
+	}
+	return a.w.sync()
+}
+
+// setAside moves a file out of recovery's sight. What already lies aside under
+// that name is the target's own, from an interrupted run; then the one in
+// pg_wal is what that run had fetched.
+func (a *applier) setAside(p string) error {
+	to := asideDir + "/" + path.Base(p)
+	own, err := a.w.exists(to)
+	if err != nil {
+		return a.w.fail("look at", to, err)
+	}
+	if own {
+		return a.w.remove(p)
+	}
+	if err := a.w.rename(p, to); err != nil && !isMissing(err) {
+		return err
+	}
+	return nil
+}
+
+// trim stages a copy of the segment with the fork, blank behind it.
+func (a *applier) trim(t *Trim) error {
+	from := t.Path
+	aside := asideDir + "/" + path.Base(t.Path)
+	if ok, err := a.w.exists(aside); err != nil {
+		return a.w.fail("look at", aside, err)
+	} else if ok {
+		from = aside
+	}
+	size := int64(a.p.WALSegSize)
+	return a.w.copyPrefix(from, staged(t.Path), int64(t.From)%size, size)
+}

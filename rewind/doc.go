@@ -1,0 +1,61 @@
+// Package rewind turns the data directory of a former primary, or of a standby
+// that followed the wrong branch, into one that can stream from a new primary.
+// It does what pg_rewind does, by the same idea: copy from the source every
+// block that the target changed after the two histories parted, and let replay
+// of the source's WAL, from a checkpoint before that point, do the rest.
+//
+// # Method
+//
+// Plan only reads:
+//
+//  1. Read both control files and timeline histories; refuse what does not fit
+//     together. The fork is the end of the common part of the histories.
+//  2. Find the end of the target's WAL. If it lies before the fork, nothing has
+//     to be copied (StrategyNone).
+//  3. Find a checkpoint before the fork that both sides share, the last one
+//     there is. Replay will begin at its redo position, or at the source's if
+//     that is older: blocks on the source's disk are no newer than that.
+//  4. Read the target's WAL from that checkpoint to its end. Every block that a
+//     record names goes into a page map; records that change files without
+//     naming blocks mark a relation from some block on, or a whole database.
+//     What lies behind the fork is counted: it is what will be lost.
+//  5. List both directories and decide for each path, by itself, what happens
+//     to it. Files that would be copied whole are compared by hash first.
+//  6. Work out which WAL segments and history files the node will need, which
+//     of them it has, and which of its own must not be found by recovery.
+//  7. Predict what would make the work fail: rights, space, missing WAL.
+//
+// Apply is the only writer:
+//
+//  1. Write the plan to a journal inside PGDATA and move global/pg_control
+//     there. From here on no server can start on the directory.
+//  2. Fetch WAL to the side, make directories, fetch files and blocks over
+//     several connections.
+//  3. Truncate, remove, and exchange WAL files by renaming. The target's own
+//     diverged WAL is moved aside, not removed.
+//  4. Sync what was touched, and only that.
+//  5. Write standby.signal, the standby settings and backup_label; ask
+//     Options.BeforeCommit; note in the journal that all is done.
+//  6. Put the new pg_control in place: the directory can start again.
+//  7. Remove the journal and the WAL that was moved aside.
+//
+// # What an interruption leaves
+//
+// Before step 1 has ended: the directory as it was. Between step 1 and step 6:
+// a directory that cannot start, whose journal tells what was begun; a new
+// Engine on it plans again, from the control file and the WAL that were kept,
+// adds everything that the journal names, and finishes, against the same
+// source or a later one. After step 6: a finished directory with some files of
+// the journal left, which the next call removes.
+//
+// # What is not touched
+//
+// Files outside the directories that PostgreSQL itself makes (configuration,
+// certificates, logs, what a manager keeps there) stay the node's own: they are
+// neither fetched nor removed. Unlogged relations and temporary files are not
+// fetched: the server makes the former anew and has no use for the latter.
+//
+// The package knows nothing of etcd, command lines or logs. It emits events
+// and returns a Report, and it imports no driver: where blocks come from is the
+// business of a Source.
+package rewind

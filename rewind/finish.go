@@ -1,0 +1,139 @@
+package rewind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/pgcontrol"
+)
+
+// settle makes the image of the control file that the node will start with:
+// its own where nothing was copied, one made from the source's otherwise.
+func (a *applier) settle(ctx context.Context) ([]byte, error) {
+	if a.p.Strategy == StrategyNone {
+		b, err := a.w.readFile(journalControl, pgcontrol.FileSize)
+		if err != nil {
+			return nil, a.w.fail("read file", journalControl, err)
+		}
+		return b, nil
+	}
+	c, err := a.settleSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Encode(), nil
+}
+
+// settleSource asks the source once more, after the last block was fetched. The
+// WAL that was written meanwhile is fetched too: everything up to the point of
+// consistency is then here, also if the source has recycled it before the node
+// streams.
+func (a *applier) settleSource(ctx context.Context) (*pgcontrol.Control, error) {
+	before, err := a.engine.Source.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := readSourceControl(ctx, a.engine.Source)
+	if err != nil {
+		return nil, err
+	}
+	state, err := a.engine.Source.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.sameSource(c, before, state); err != nil {
+		return nil, err
+	}
+	end := sourceEnd(state, c)
+	if err := a.fetchRest(ctx, end); err != nil {
+		return nil, err
+	}
+	a.minRecovery = end
+	c.State = pgcontrol.StateInArchiveRecovery
+	c.MinRecoveryPoint = end
+	c.MinRecoveryPointTLI = a.p.Source.Timeline
+	c.Time = time.Now()
+	return c, nil
+}
+
+// sameSource refuses a source that was promoted, or replaced, during the work.
+func (a *applier) sameSource(c *pgcontrol.Control, before, after SourceState) error {
+	switch {
+	case c.SystemIdentifier != a.p.SystemID:
+		return a.sourceChanged(fmt.Sprintf("its system identifier is %s now", c.SystemIdentifier))
+	case timelineOf(c) != a.p.Source.Timeline:
+		return a.sourceChanged(fmt.Sprintf("it is on timeline %d now", timelineOf(c)))
+	case before.InRecovery != after.InRecovery || after.Running && !after.InRecovery && after.InsertLSN < a.p.Source.EndOfWAL:
+		return a.sourceChanged("its role changed")
+	}
+	return nil
+}
+
+func (a *applier) sourceChanged(how string) error {
+	return &Error{Op: "look at the source again", Err: fmt.Errorf("%w: %s", ErrSourceChanged, how), Advice: "run again: the work will be continued"}
+}
+
+// fetchRest fetches the WAL from the last segment that was fetched to end.
+func (a *applier) fetchRest(ctx context.Context, end pg.LSN) error {
+	if len(a.p.WAL.Fetch) == 0 {
+		return nil
+	}
+	var files []File
+	size := a.p.WALSegSize
+	last := pg.SegmentOf(max(a.p.Source.EndOfWAL, a.p.Replay.Redo+1)-1, size)
+	for no := last; no <= pg.SegmentOf(end-1, size); no++ {
+		name := "pg_wal/" + pg.SegmentName(segmentTimeline(a.p.Source.History, no, size), no, size)
+		files = append(files, File{Path: name, Kind: KindFile, Size: int64(size)})
+		if no > last {
+			a.p.WAL.Fetch = append(a.p.WAL.Fetch, files[len(files)-1])
+		}
+	}
+	return a.fetchWAL(ctx, files)
+}
+
+// finish makes the directory startable again: label, standby settings, and
+// pg_control last.
+func (a *applier) finish(ctx context.Context, control []byte) error {
+	a.run.begin(PhaseFinish, 0)
+	if err := a.writeLabel(); err != nil {
+		return err
+	}
+	if err := a.writeStandby(); err != nil {
+		return err
+	}
+	if f := a.engine.Options.BeforeCommit; f != nil {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(a.record(recordDone, nil), a.journal.Sync()); err != nil {
+		return journalError("write journal", err)
+	}
+	if err := a.w.publish(controlRel, control); err != nil {
+		return err
+	}
+	err := a.journal.Close()
+	a.journal = nil
+	return errors.Join(err, a.removeOwnFiles())
+}
+
+// writeLabel tells the server where to begin. "BACKUP METHOD: pg_rewind" is
+// what makes it accept an end of recovery that no backup record marks.
+func (a *applier) writeLabel() error {
+	r := a.p.Replay
+	if r.LSN == 0 {
+		return nil
+	}
+	l := pg.BackupLabel{
+		StartLSN:      r.Redo,
+		StartSegment:  pg.SegmentName(r.Timeline, pg.SegmentOf(r.Redo, a.p.WALSegSize), a.p.WALSegSize),
+		CheckpointLSN: r.LSN,
+		Method:        "pg_rewind",
+		From:          "standby",
+		StartTime:     time.Now(),
+	}
+	return a.w.publish("backup_label", l.Bytes())
+}

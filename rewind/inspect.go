@@ -1,0 +1,169 @@
+package rewind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/pgcontrol"
+)
+
+// node is what a control file and a history say of one side.
+type node struct {
+	control  *pgcontrol.Control
+	timeline pg.Timeline
+	history  pg.History
+}
+
+// maxHistorySize bounds a history file: a timeline switch a second for a day
+// takes less.
+const maxHistorySize = 4 << 20
+
+// controlTries bounds how often a control file is read again that fails its
+// checksum because the server was writing it.
+const controlTries = 10
+
+// timelineOf is the timeline a node is on. The checkpoint alone is not enough:
+// a server that was promoted a moment ago has not made one on its new
+// timeline, but has set its minimum recovery point there.
+func timelineOf(c *pgcontrol.Control) pg.Timeline {
+	return max(c.CheckPointCopy.ThisTimeLineID, c.MinRecoveryPointTLI)
+}
+
+// readSource reads the source's control file and history.
+func readSource(ctx context.Context, src Source) (node, error) {
+	c, err := readSourceControl(ctx, src)
+	if err != nil {
+		return node{}, err
+	}
+	n := node{control: c, timeline: timelineOf(c)}
+	var content []byte
+	if n.timeline > 1 {
+		name := "pg_wal/" + pg.HistoryFileName(n.timeline)
+		content, err = src.ReadFile(ctx, name)
+		if err != nil {
+			return node{}, &Error{Op: "read the source's history", Path: name, Err: err}
+		}
+	}
+	n.history, err = pg.ParseHistory(n.timeline, content)
+	if err != nil {
+		return node{}, &Error{Op: "read the source's history", Err: errors.Join(ErrDamaged, err)}
+	}
+	return n, nil
+}
+
+// readSourceControl reads the control file of a server that may be writing it.
+func readSourceControl(ctx context.Context, src Source) (*pgcontrol.Control, error) {
+	for try := 1; ; try++ {
+		b, err := src.ReadFile(ctx, controlRel)
+		if err != nil {
+			return nil, &Error{Op: "read the source's control file", Path: controlRel, Err: err}
+		}
+		c, err := pgcontrol.Parse(b)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, pgcontrol.ErrCRC) || try == controlTries {
+			return nil, &Error{Op: "read the source's control file", Path: controlRel, Err: classifyControl(err)}
+		}
+		if err := wait(ctx, 10*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// classifyControl tells a control file of a version we do not know from a damaged one.
+func classifyControl(err error) error {
+	if errors.Is(err, pgcontrol.ErrVersion) {
+		return errors.Join(ErrUnsupported, err)
+	}
+	return errors.Join(ErrDamaged, err)
+}
+
+// wait sleeps, but not longer than ctx lives.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// readTarget reads the target's control file, from the journal if a rewind was
+// interrupted, and its history.
+func readTarget(t *target, j *resume) (node, error) {
+	if j != nil {
+		h := j.first().Target.History
+		return node{control: j.control, timeline: h.Last(), history: h}, nil
+	}
+	b, err := t.readFile(controlRel, pgcontrol.FileSize)
+	if err != nil {
+		return node{}, &Error{Op: "read control file", Path: controlRel, Err: errors.Join(ErrNotDataDir, err)}
+	}
+	c, err := pgcontrol.Parse(b)
+	if err != nil {
+		return node{}, &Error{Op: "read control file", Path: controlRel, Err: classifyControl(err)}
+	}
+	n := node{control: c, timeline: timelineOf(c)}
+	n.history, err = t.readHistory(n.timeline)
+	return n, err
+}
+
+func (t *target) readHistory(tli pg.Timeline) (pg.History, error) {
+	var content []byte
+	if tli > 1 {
+		name := "pg_wal/" + pg.HistoryFileName(tli)
+		var err error
+		content, err = t.readFile(name, maxHistorySize)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &Error{Op: "read history", Path: name, Err: errors.Join(ErrTargetWAL, err),
+				Advice: "copy the file from the WAL archive into pg_wal"}
+		}
+		if err != nil {
+			return nil, &Error{Op: "read history", Path: name, Err: err}
+		}
+	}
+	h, err := pg.ParseHistory(tli, content)
+	if err != nil {
+		return nil, &Error{Op: "read history", Err: errors.Join(ErrDamaged, err)}
+	}
+	return h, nil
+}
+
+// checkPair refuses two nodes that do not belong together.
+func checkPair(t, s *pgcontrol.Control) error {
+	if t.SystemIdentifier != s.SystemIdentifier {
+		return &Error{Op: "compare nodes", Err: fmt.Errorf("%w: %s here, %s at the source", ErrSystemID, t.SystemIdentifier, s.SystemIdentifier),
+			Advice: "the two are not copies of one cluster; nothing can be rewound between them"}
+	}
+	for _, c := range []struct {
+		what         string
+		here, source uint32
+	}{
+		{"control file version", t.PGControlVersion, s.PGControlVersion},
+		{"catalog version", t.CatalogVersionNo, s.CatalogVersionNo},
+		{"block size", t.BlockSize, s.BlockSize},
+		{"segment size of relations", t.RelSegSize, s.RelSegSize},
+		{"WAL block size", t.WALBlockSize, s.WALBlockSize},
+		{"WAL segment size", t.WALSegSize, s.WALSegSize},
+		{"data checksum version", t.DataChecksumVersion, s.DataChecksumVersion},
+	} {
+		if c.here != c.source {
+			return &Error{Op: "compare nodes", Err: fmt.Errorf("%w: %s is %d here and %d at the source", ErrIncompatible, c.what, c.here, c.source)}
+		}
+	}
+	if t.BlockSize != blockSize {
+		return &Error{Op: "compare nodes", Err: fmt.Errorf("%w: block size %d, only %d is known", ErrUnsupported, t.BlockSize, blockSize)}
+	}
+	return nil
+}
+
+// blockSize is PostgreSQL's BLCKSZ as Debian, the PGDG and everybody else
+// build it. Others are refused, not guessed at.
+const blockSize = 8192

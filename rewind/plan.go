@@ -1,0 +1,207 @@
+package rewind
+
+import (
+	"time"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+)
+
+// PlanFormat is the version of Plan's JSON form. It changes when a reader of
+// an older form could misunderstand a newer one.
+const PlanFormat = 1
+
+// Plan is everything that Apply will do, and why. It is data: it can be
+// printed, kept as JSON and compared; making one changes nothing anywhere.
+type Plan struct {
+	Format   int         `json:"format"`
+	SystemID pg.SystemID `json:"system_id"`
+	Major    pg.Major    `json:"major"`
+	// WALSegSize in bytes, and whether pages carry checksums: the same on both sides.
+	WALSegSize uint32 `json:"wal_segment_size"`
+	Checksums  bool   `json:"checksums"`
+	// Strategy and the reason why it is sound here.
+	Strategy Strategy `json:"strategy"`
+	Reason   string   `json:"reason"`
+	// Resumed: a journal of an interrupted run was found and is continued.
+	Resumed bool `json:"resumed,omitempty"`
+	Target  Side `json:"target"`
+	Source  Side `json:"source"`
+	// Fork is where the two histories part; its LSN is pg.MaxLSN when they are equal.
+	Fork pg.Fork `json:"fork"`
+	// Replay is the checkpoint from which the rewound node will replay; zero
+	// for StrategyNone.
+	Replay Checkpoint `json:"replay"`
+	// Entries are the paths that will be touched, in the order of execution.
+	Entries []Entry `json:"entries"`
+	WAL     WALPlan `json:"wal"`
+	// Kept lists the node's own files and directories that stay as they are
+	// although the source has others, or none.
+	Kept []string `json:"kept"`
+	// SlotsDropped are replication slots of the target that cannot survive.
+	SlotsDropped []string `json:"slots_dropped,omitempty"`
+	Lost         Lost     `json:"lost"`
+	Totals       Totals   `json:"totals"`
+	Warnings     []string `json:"warnings,omitempty"`
+	// Digest identifies the plan: a SHA-256 over all of the above, in hexadecimal.
+	Digest string `json:"digest"`
+}
+
+// Strategy is a way to find the blocks that differ.
+type Strategy string
+
+// The strategies.
+const (
+	// StrategyNone: nothing has to be copied, the target's history is a prefix of the source's.
+	StrategyNone Strategy = "none"
+	// StrategyWAL: the target's WAL since the last common checkpoint tells which blocks changed.
+	StrategyWAL Strategy = "wal"
+)
+
+// Side is what a control file and a history say of one of the two nodes.
+type Side struct {
+	Timeline pg.Timeline `json:"timeline"`
+	History  pg.History  `json:"history"`
+	// State as pg_controldata prints it: "shut down", "in production", …
+	State string `json:"state"`
+	// EndOfWAL is the end of the last valid record (target), or the insert
+	// position or minimum recovery point (source), when it was looked at.
+	EndOfWAL pg.LSN `json:"end_of_wal"`
+	// Checkpoint is the location of the latest checkpoint in the control file.
+	Checkpoint pg.LSN `json:"checkpoint"`
+	// Bytes is the size of the data directory without WAL.
+	Bytes int64 `json:"bytes"`
+	// Files counts its files.
+	Files int `json:"files"`
+}
+
+// Checkpoint is a checkpoint record and where replay from it begins.
+type Checkpoint struct {
+	LSN      pg.LSN      `json:"lsn"`
+	Redo     pg.LSN      `json:"redo"`
+	Timeline pg.Timeline `json:"timeline"`
+}
+
+// Action is what happens to one path. The order of the constants is the order
+// of execution: nothing is removed before everything that was to come is there.
+type Action uint8
+
+// The actions. Blocks of an Entry are copied whatever its action.
+const (
+	ActionMkdir    Action = iota + 1 // make the directory
+	ActionSymlink                    // make the link (a tablespace)
+	ActionCopy                       // fetch the whole file
+	ActionTail                       // fetch what the source's file has beyond the target's end
+	ActionBlocks                     // nothing but the blocks
+	ActionTruncate                   // cut the file to the source's size
+	ActionRemove                     // remove the file, link or empty directory
+)
+
+// Entry is one path and what happens to it.
+type Entry struct {
+	Path   string `json:"path"`
+	Action Action `json:"action"`
+	// Kind is the kind of file on the side that has it.
+	Kind Kind `json:"kind"`
+	// SourceSize and TargetSize in bytes; zero where the side lacks the file.
+	SourceSize int64 `json:"source_size,omitempty"`
+	TargetSize int64 `json:"target_size,omitempty"`
+	// Blocks to fetch, as runs, ascending and apart from each other.
+	Blocks []BlockRun `json:"blocks,omitempty"`
+	// Link is the target of a link to be made.
+	Link string `json:"link,omitempty"`
+	// Reason in a few words: "only on the source", "changed after the fork", …
+	Reason string `json:"reason"`
+}
+
+// BlockRun is a run of blocks inside one segment file, counted from the
+// beginning of that file.
+type BlockRun struct {
+	First pg.BlockNo `json:"first"`
+	Count uint32     `json:"count"`
+}
+
+// WALPlan says what becomes of pg_wal.
+type WALPlan struct {
+	// Fetch are segments and history files to be copied from the source.
+	Fetch []File `json:"fetch"`
+	// SetAside are files in the target's pg_wal that belong to the branch that
+	// is given up, or that must not be found by recovery. They are kept until
+	// the very end of the work.
+	SetAside []string `json:"set_aside"`
+	// Trim names the target's own segment that holds the fork and stays; what
+	// lies behind the fork in it is blanked. Nil when no such segment stays.
+	Trim *Trim `json:"trim,omitempty"`
+}
+
+// Trim cuts one WAL segment off at a position.
+type Trim struct {
+	Path string `json:"path"`
+	From pg.LSN `json:"from"`
+}
+
+// Totals sums a plan up.
+type Totals struct {
+	// FetchBytes is all that will come over the network, WAL included.
+	FetchBytes int64 `json:"fetch_bytes"`
+	// BlockBytes, FileBytes, TailBytes and WALBytes are its parts.
+	BlockBytes int64 `json:"block_bytes"`
+	FileBytes  int64 `json:"file_bytes"`
+	TailBytes  int64 `json:"tail_bytes"`
+	WALBytes   int64 `json:"wal_bytes"`
+	// Blocks counts the blocks in BlockBytes.
+	Blocks int64 `json:"blocks"`
+	// Files counts entries by action.
+	Files map[Action]int `json:"files"`
+	// TruncateBytes and RemoveBytes are what the target gives up.
+	TruncateBytes int64 `json:"truncate_bytes"`
+	RemoveBytes   int64 `json:"remove_bytes"`
+	// SameFiles counts whole files that turned out equal and are not fetched.
+	SameFiles int `json:"same_files"`
+}
+
+// Lost is what only the target has: the branch of WAL behind the fork.
+type Lost struct {
+	From    pg.LSN `json:"from"`
+	To      pg.LSN `json:"to"`
+	Bytes   int64  `json:"bytes"`
+	Records int64  `json:"records"`
+	// Commits and Aborts count transactions that ended there, prepared ones
+	// included; Prepared counts those that were prepared and not finished.
+	Commits  int64 `json:"commits"`
+	Aborts   int64 `json:"aborts"`
+	Prepared int64 `json:"prepared"`
+	// FirstCommit and LastCommit are zero when there is none.
+	FirstCommit time.Time `json:"first_commit,omitzero"`
+	LastCommit  time.Time `json:"last_commit,omitzero"`
+	// Relations that were changed there, by their files, most changes first.
+	Relations []LostRelation `json:"relations"`
+}
+
+// LostRelation counts what happened to one relation behind the fork. The
+// counts include what aborted transactions did.
+type LostRelation struct {
+	Locator  pg.RelFileLocator `json:"locator"`
+	Path     string            `json:"path"`
+	Inserted int64             `json:"inserted"`
+	Updated  int64             `json:"updated"`
+	Deleted  int64             `json:"deleted"`
+	// Records counts WAL records that touch the relation in any way.
+	Records int64 `json:"records"`
+}
+
+// Report is what Apply did.
+type Report struct {
+	Plan *Plan `json:"plan"`
+	// FetchedBytes is what really came over the network.
+	FetchedBytes int64 `json:"fetched_bytes"`
+	// MinRecovery is where the rewound node becomes consistent.
+	MinRecovery pg.LSN `json:"min_recovery"`
+	// Durations by phase.
+	Durations []PhaseDuration `json:"durations"`
+}
+
+// PhaseDuration is how long one phase took.
+type PhaseDuration struct {
+	Phase    Phase         `json:"phase"`
+	Duration time.Duration `json:"duration_ns"`
+}

@@ -1,0 +1,340 @@
+package rewind
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/pgcontrol"
+)
+
+// Plan reads both sides and says what Apply would do. It writes nothing.
+func (e *Engine) Plan(ctx context.Context) (p *Plan, err error) {
+	t, err := openTarget(e.PGData)
+	if err != nil {
+		return nil, err
+	}
+	defer closing(&err, t.close)
+	pl := &planner{engine: e, run: e.newRun(), t: t, p: &Plan{Format: PlanFormat}}
+	if err := pl.make(ctx); err != nil {
+		return nil, err
+	}
+	pl.run.finish()
+	return pl.p, nil
+}
+
+// planner carries one Plan call.
+type planner struct {
+	engine *Engine
+	run    *run
+	t      *target
+	p      *Plan
+
+	resume         *resume
+	target, source node
+	state          SourceState
+	common         commonCheckpoint
+	changes        *changes
+}
+
+func (pl *planner) make(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		pl.inspect, pl.scan, pl.choose, pl.files, pl.wal, pl.check,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return pl.sum()
+}
+
+// inspect reads what both sides say of themselves, and refuses what does not fit.
+func (pl *planner) inspect(ctx context.Context) (err error) {
+	pl.run.begin(PhaseInspect, 0)
+	if err := pl.checkStopped(); err != nil {
+		return err
+	}
+	if pl.resume, err = readResume(pl.t); err != nil {
+		return err
+	}
+	if pl.resume != nil && pl.resume.finished {
+		pl.resume = nil // Apply will tidy up; there is nothing to continue
+	}
+	if pl.target, err = readTarget(pl.t, pl.resume); err != nil {
+		return err
+	}
+	if pl.state, err = pl.engine.Source.State(ctx); err != nil {
+		return err
+	}
+	if pl.source, err = readSource(ctx, pl.engine.Source); err != nil {
+		return err
+	}
+	if err := checkPair(pl.target.control, pl.source.control); err != nil {
+		return err
+	}
+	if err := pl.checkVersionFile(); err != nil {
+		return err
+	}
+	if pl.state.Running && !pl.state.FullPageWrites {
+		return &Error{Op: "check the source", Err: fmt.Errorf("%w: full_page_writes is off at the source", ErrNoStrategy),
+			Advice: "switch full_page_writes on at the source and reload it: pages read while they are written could not be repaired otherwise"}
+	}
+	pl.p.Fork, err = findFork(pl.target, pl.source)
+	pl.p.Resumed = pl.resume != nil
+	pl.p.SystemID = pl.target.control.SystemIdentifier
+	pl.p.Major = pl.target.control.Major()
+	pl.p.WALSegSize = pl.target.control.WALSegSize
+	pl.p.Checksums = pl.target.control.DataChecksumVersion != 0
+	pl.p.Target = sideOf(pl.target)
+	pl.p.Source = sideOf(pl.source)
+	pl.p.Source.EndOfWAL = sourceEnd(pl.state, pl.source.control)
+	return err
+}
+
+func sideOf(n node) Side {
+	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint}
+}
+
+// sourceEnd is up to where the node has to replay before it is consistent.
+func sourceEnd(s SourceState, c *pgcontrol.Control) pg.LSN {
+	switch {
+	case s.Running && !s.InRecovery:
+		return s.InsertLSN
+	case s.InRecovery || isStandby(c):
+		return c.MinRecoveryPoint
+	}
+	return c.CheckPoint + 1 // a stopped primary: its shutdown checkpoint is the last record
+}
+
+func (pl *planner) checkStopped() error {
+	running, pid, err := postmasterAlive(pl.t)
+	if err != nil || !running {
+		return err
+	}
+	if pl.engine.Options.AllowRunning {
+		pl.warn("a server is running on the data directory: the plan is an estimate")
+		return nil
+	}
+	return &Error{Op: "check the data directory", Path: "postmaster.pid", Err: fmt.Errorf("%w: pid %d", ErrTargetRunning, pid),
+		Advice: "stop the server first"}
+}
+
+// checkVersionFile compares PG_VERSION with the control file: a directory in
+// which they differ was put together by hand.
+func (pl *planner) checkVersionFile() error {
+	b, err := pl.t.readFile("PG_VERSION", 64)
+	if err != nil {
+		return &Error{Op: "read version", Path: "PG_VERSION", Err: errors.Join(ErrNotDataDir, err)}
+	}
+	major, err := pg.ParseVersionFile(b)
+	if err != nil {
+		return &Error{Op: "read version", Path: "PG_VERSION", Err: errors.Join(ErrUnsupported, err)}
+	}
+	if want := pl.target.control.Major(); major != want {
+		return &Error{Op: "read version", Path: "PG_VERSION", Err: fmt.Errorf("%w: it says %d, the control file %d", ErrNotDataDir, major, want)}
+	}
+	return nil
+}
+
+// scan finds the checkpoint to start from and reads the WAL from there.
+func (pl *planner) scan(ctx context.Context) (err error) {
+	pl.run.begin(PhaseScanWAL, 0)
+	r := newWALReader(pl.t, pl.target)
+	defer closing(&err, r.Close)
+	if pl.common, err = findCheckpoint(ctx, r, pl.target, pl.p.Fork.LSN); err != nil {
+		return err
+	}
+	from, err := findScanStart(ctx, r, pl.target, pl.common)
+	if err != nil {
+		return err
+	}
+	s := &scanner{t: pl.t, node: pl.target, fork: pl.p.Fork.LSN, progress: pl.run.advanceTo}
+	if pl.changes, err = s.run(ctx, pl.common, from); err != nil {
+		return err
+	}
+	pl.p.Target.EndOfWAL = pl.changes.end
+	pl.p.Lost = pl.changes.lost
+	for i := range pl.p.Lost.Relations {
+		l := &pl.p.Lost.Relations[i]
+		l.Path = pg.RelPath(l.Locator, pg.MainFork, 0, pl.p.Major)
+	}
+	return nil
+}
+
+// choose picks the strategy, and says why.
+func (pl *planner) choose(context.Context) error {
+	fork, c := pl.p.Fork.LSN, pl.target.control
+	if fork == pg.MaxLSN && pl.state.Running && !pl.state.InRecovery && pl.changes.end > pl.state.InsertLSN {
+		return &Error{Op: "compare nodes", LSN: pl.changes.end,
+			Err:    fmt.Errorf("%w: both are on timeline %d, and this node has WAL that the source, at %s, never wrote", ErrNoStrategy, pl.target.timeline, pl.state.InsertLSN),
+			Advice: "two servers wrote on the same timeline; where they part cannot be told from their histories: take a new base backup"}
+	}
+	if end := dataEnd(c, pl.changes.end); end <= fork && pl.resume == nil {
+		pl.p.Strategy = StrategyNone
+		pl.p.Reason = "everything that this node has is in the source's history"
+		if pl.changes.end > fork {
+			pl.p.Reason = "the data files end before the fork; only WAL that was received and never replayed reaches behind it"
+		}
+		return nil
+	}
+	if c.DataChecksumVersion == 0 && !c.WALLogHints {
+		return &Error{Op: "choose a strategy", Err: fmt.Errorf("%w: this node has neither data checksums nor wal_log_hints", ErrHints),
+			Advice: "take a new base backup, then switch on wal_log_hints or data checksums, so that the next failback can be done"}
+	}
+	pl.p.Strategy = StrategyWAL
+	pl.p.Reason = fmt.Sprintf("the WAL since the last common checkpoint is here, and %s made it complete", hintsBy(c))
+	pl.p.Replay = replayStart(pl.common.Checkpoint, pl.source.control)
+	return nil
+}
+
+func hintsBy(c *pgcontrol.Control) string {
+	if c.DataChecksumVersion != 0 {
+		return "data checksums"
+	}
+	return "wal_log_hints"
+}
+
+// files lists both sides and decides about every path.
+func (pl *planner) files(ctx context.Context) error {
+	pl.run.begin(PhaseList, 0)
+	m, err := listBoth(ctx, pl.t, pl.engine.Source, pl.p.Major)
+	if err != nil {
+		return err
+	}
+	pl.p.Target.Bytes, pl.p.Target.Files = m.targetBytes, m.targetFiles
+	pl.p.Source.Bytes, pl.p.Source.Files = m.sourceBytes, m.sourceFiles
+	if err := pl.planWAL(m); err != nil || pl.p.Strategy == StrategyNone {
+		return err
+	}
+	d := &decider{
+		blocksPerSegment: pl.target.control.RelSegSize,
+		pages:            pl.changes.pages,
+		preserve:         pl.engine.Options.Preserve,
+		begun:            pl.resume.begun(),
+	}
+	entries, compare, kept, err := m.entries(d)
+	if err != nil {
+		return err
+	}
+	changed, err := pl.compare(ctx, compare)
+	if err != nil {
+		return err
+	}
+	pl.p.Totals.SameFiles = len(compare) - len(changed)
+	pl.p.Entries = append(entries, changed...)
+	pl.p.Kept = kept
+	sortEntries(pl.p.Entries)
+	pl.noteSlots()
+	return nil
+}
+
+func (pl *planner) compare(ctx context.Context, es []Entry) ([]Entry, error) {
+	var total int64
+	for _, e := range es {
+		total += e.SourceSize
+	}
+	pl.run.begin(PhaseCompare, total)
+	return differing(ctx, pl.t, pl.engine.Source, es, pl.engine.workers(), pl.run.advance)
+}
+
+// noteSlots names the replication slots that go: their positions are on the
+// branch that is given up, and they would hold WAL back for ever.
+func (pl *planner) noteSlots() {
+	for _, e := range pl.p.Entries {
+		if e.Action == ActionRemove && e.Kind == KindDir && path.Dir(e.Path) == "pg_replslot" {
+			pl.p.SlotsDropped = append(pl.p.SlotsDropped, path.Base(e.Path))
+		}
+	}
+}
+
+func (pl *planner) planWAL(m *fileMap) (err error) {
+	if pl.p.Strategy == StrategyNone && pl.changes.end <= pl.p.Fork.LSN {
+		return nil
+	}
+	w := &walPlanner{
+		segSize: pl.target.control.WALSegSize,
+		source:  pl.source.history,
+		fork:    pl.p.Fork,
+		from:    pl.p.Replay.Redo,
+		end:     pl.p.Source.EndOfWAL,
+		files:   m.files,
+	}
+	pl.p.WAL, err = w.plan()
+	return err
+}
+
+// wal warns of what is unusual about pg_wal.
+func (pl *planner) wal(context.Context) error {
+	ready := 0
+	for _, f := range pl.p.WAL.SetAside {
+		if path.Ext(f) == ".ready" {
+			ready++
+		}
+	}
+	if ready > 0 {
+		pl.warn(fmt.Sprintf("%d WAL segments of the branch that is given up were never archived", ready))
+	}
+	return nil
+}
+
+// check predicts failures, after the totals that it needs.
+func (pl *planner) check(context.Context) error {
+	pl.p.Totals = pl.totals()
+	if pl.p.Strategy == StrategyNone && len(pl.p.WAL.SetAside) == 0 {
+		return nil
+	}
+	return preflight(pl.t, pl.p)
+}
+
+func (pl *planner) totals() Totals {
+	t := Totals{Files: map[Action]int{}, SameFiles: pl.p.Totals.SameFiles}
+	for i := range pl.p.Entries {
+		e := &pl.p.Entries[i]
+		t.Files[e.Action]++
+		for _, r := range e.Blocks {
+			t.Blocks += int64(r.Count)
+		}
+		switch e.Action {
+		case ActionCopy:
+			t.FileBytes += e.SourceSize
+		case ActionTail:
+			t.TailBytes += e.SourceSize - e.tailStart()
+		case ActionTruncate:
+			t.TruncateBytes += e.TargetSize - e.SourceSize
+		case ActionRemove:
+			t.RemoveBytes += e.TargetSize
+		}
+	}
+	for _, f := range pl.p.WAL.Fetch {
+		t.WALBytes += f.Size
+	}
+	t.BlockBytes = t.Blocks * blockSize
+	t.FetchBytes = t.BlockBytes + t.FileBytes + t.TailBytes + t.WALBytes
+	return t
+}
+
+func (pl *planner) warn(text string) {
+	pl.p.Warnings = append(pl.p.Warnings, text)
+	pl.run.warn(text)
+}
+
+// sum sets the digest.
+func (pl *planner) sum() error {
+	pl.p.Digest = ""
+	b, err := json.Marshal(pl.p)
+	if err != nil {
+		return fmt.Errorf("digest plan: %w", err)
+	}
+	h := sha256.Sum256(b)
+	pl.p.Digest = hex.EncodeToString(h[:])
+	return nil
+}
+
+// isMissing is true for a file that is not there.
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,200 @@
+package rewind
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/failback-hook/failback-hook/rewind/journal"
+	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/pgcontrol"
+)
+
+// Kinds of journal records. A run writes one recordPlan (the plan without its
+// entries), any number of recordEntries, one recordReady; when all is durable
+// one recordDone. A run that continues adds the same again.
+const (
+	recordPlan    = 1
+	recordEntries = 2
+	recordReady   = 3
+	recordDone    = 4
+)
+
+// journalControl is the target's own control file while the journal has it.
+const journalControl = JournalDir + "/pg_control"
+
+// resume is what an interrupted run left: what it had planned, and the control
+// file of the target as it was before.
+type resume struct {
+	// plans of all the runs so far; the first one knows the target as it was.
+	plans   []*Plan
+	control *pgcontrol.Control
+	// raw is the image of control.
+	raw []byte
+	// finished: pg_control is in place, only the tidying up was interrupted.
+	finished bool
+}
+
+func (r *resume) first() *Plan { return r.plans[0] }
+
+// begun returns what the interrupted runs may have written; nil for a nil r.
+func (r *resume) begun() *begun {
+	if r == nil {
+		return nil
+	}
+	b := &begun{entries: map[string][]Entry{}}
+	for _, p := range r.plans {
+		for _, e := range p.Entries {
+			b.entries[e.Path] = append(b.entries[e.Path], e)
+		}
+	}
+	return b
+}
+
+// readResume looks for the journal of an interrupted run; nil when there is
+// none. It changes nothing.
+func readResume(t *target) (*resume, error) {
+	dir := filepath.Join(t.dir, JournalDir)
+	j, err := journal.OpenReadOnly(dir)
+	if errors.Is(err, journal.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, journalError("open journal", err)
+	}
+	r, done, err := readRecords(j)
+	if err = errors.Join(err, j.Close()); err != nil {
+		return nil, journalError("read journal", err)
+	}
+	return r.locateControl(t, done)
+}
+
+func journalError(op string, err error) error {
+	return &Error{Op: op, Path: JournalDir, Err: errors.Join(ErrJournal, err),
+		Advice: "the directory holds a rewind that was interrupted and cannot be continued by this program: use the version that began it, or take a new base backup"}
+}
+
+// readRecords collects the plans that were completely written.
+func readRecords(j *journal.Journal) (r *resume, done bool, err error) {
+	r = &resume{}
+	var open *Plan
+	err = j.Records(func(kind uint16, payload []byte) error {
+		switch kind {
+		case recordPlan:
+			open = new(Plan)
+			if err := json.Unmarshal(payload, open); err != nil {
+				return err
+			}
+			if open.Format != PlanFormat {
+				return fmt.Errorf("%w: plan format %d, this program knows %d", journal.ErrNewerFormat, open.Format, PlanFormat)
+			}
+		case recordEntries:
+			var es []Entry
+			if err := json.Unmarshal(payload, &es); err != nil {
+				return err
+			}
+			if open == nil {
+				return fmt.Errorf("%w: entries before a plan", journal.ErrDamaged)
+			}
+			open.Entries = append(open.Entries, es...)
+		case recordReady:
+			if open == nil {
+				return fmt.Errorf("%w: an end without a plan", journal.ErrDamaged)
+			}
+			r.plans, open = append(r.plans, open), nil
+		case recordDone:
+			done = true
+		default:
+			return fmt.Errorf("%w: record kind %d", journal.ErrNewerFormat, kind)
+		}
+		return nil
+	})
+	return r, done, err
+}
+
+// locateControl finds out how far the interrupted run came, by where the
+// control file is.
+func (r *resume) locateControl(t *target, done bool) (*resume, error) {
+	inPlace, err := t.exists(controlRel)
+	if err != nil {
+		return nil, &Error{Op: "look at", Path: controlRel, Err: err}
+	}
+	if inPlace && !done {
+		return nil, nil // it had not moved yet: nothing was changed
+	}
+	if inPlace {
+		r.finished = true
+		return r, nil
+	}
+	if len(r.plans) == 0 {
+		return nil, journalError("read journal", fmt.Errorf("%w: no plan in it, and no %s", journal.ErrDamaged, controlRel))
+	}
+	r.raw, err = t.readFile(journalControl, pgcontrol.FileSize)
+	if err != nil {
+		return nil, journalError("read the control file in the journal", err)
+	}
+	r.control, err = pgcontrol.Parse(r.raw)
+	if err != nil {
+		return nil, journalError("read the control file in the journal", classifyControl(err))
+	}
+	if want := r.first().SystemID; r.control.SystemIdentifier != want {
+		return nil, journalError("read journal", fmt.Errorf("it is of cluster %s, the control file of %s", want, r.control.SystemIdentifier))
+	}
+	return r, nil
+}
+
+// ReadInterrupted tells whether a rewind of this data directory was begun and
+// not finished; then it returns the control file that the target had before.
+func ReadInterrupted(pgdata string) (*pgcontrol.Control, bool, error) {
+	if _, err := os.Lstat(filepath.Join(pgdata, JournalDir)); errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	t, err := openTarget(pgdata)
+	if err != nil {
+		return nil, false, err
+	}
+	defer t.close()
+	r, err := readResume(t)
+	if err != nil || r == nil || r.finished {
+		return nil, false, err
+	}
+	return r.control, true, nil
+}
+
+// begun is what interrupted runs may have written, by path. What they wrote
+// came from another moment of the source, or from another source: all of it is
+// fetched again. A nil begun knows of nothing.
+type begun struct{ entries map[string][]Entry }
+
+// whole tells whether a run began to copy the file as a whole.
+func (b *begun) whole(path string) bool {
+	if b == nil {
+		return false
+	}
+	for _, e := range b.entries[path] {
+		if e.Action == ActionCopy {
+			return true
+		}
+	}
+	return false
+}
+
+// addBlocks adds the blocks that runs began to fetch into the file. A tail
+// counts from where it began: of a longer file only the end may have been
+// written so far, with a hole before it.
+func (b *begun) addBlocks(path string, runs []BlockRun, blocks uint32) []BlockRun {
+	if b == nil {
+		return runs
+	}
+	for _, e := range b.entries[path] {
+		runs = unionRuns(runs, e.Blocks, blocks)
+		if e.Action == ActionTail {
+			first := uint32(e.tailStart() / blockSize)
+			runs = unionRuns(runs, []BlockRun{{First: pg.BlockNo(first), Count: blocks}}, blocks)
+		}
+	}
+	return runs
+}

@@ -1,0 +1,175 @@
+package rewind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/pgwal"
+)
+
+// changes is what the target's WAL says of the target's files.
+type changes struct {
+	pages *pageMap
+	lost  Lost
+	// end is the end of the last valid record.
+	end pg.LSN
+}
+
+// scanner reads the target's WAL from the common checkpoint to its end.
+type scanner struct {
+	t        *target
+	node     node
+	fork     pg.LSN
+	redo     pg.LSN // of the common checkpoint
+	progress func(done int64)
+
+	out  changes
+	lost lostCounter
+}
+
+// errScanFromRedo asks for the scan to begin again at the redo position.
+var errScanFromRedo = errors.New("full page writes were off before the fork")
+
+// run scans. Changes between the checkpoint and the fork are taken along with
+// those behind it: replay restores them from full page images, and copying
+// them as well costs little. Where full_page_writes was off there are no such
+// images, and the scan begins at the redo position instead.
+func (s *scanner) run(ctx context.Context, start commonCheckpoint, from pg.LSN) (*changes, error) {
+	s.redo = start.Redo
+	if !start.fullPageWrites {
+		from = min(from, s.redo)
+	}
+	err := s.scan(ctx, from)
+	if errors.Is(err, errScanFromRedo) {
+		err = s.scan(ctx, s.redo)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.out.lost = s.lost.result(s.fork, s.out.end)
+	return &s.out, nil
+}
+
+func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
+	s.out = changes{pages: newPageMap(), end: from}
+	s.lost = lostCounter{}
+	r := newWALReader(s.t, s.node)
+	defer r.Close()
+	if err := r.Seek(from); err != nil {
+		return &Error{Op: "read WAL", LSN: from, Err: err}
+	}
+	for {
+		rec, err := r.Next(ctx)
+		if err != nil {
+			return s.checkEnd(from, err)
+		}
+		if err := s.record(rec, from); err != nil {
+			return err
+		}
+		s.out.end = rec.End
+		s.progress(int64(rec.End - from))
+	}
+}
+
+// checkEnd accepts the end of the WAL where nothing proves that there was more.
+func (s *scanner) checkEnd(from pg.LSN, err error) error {
+	var end *pgwal.EndError
+	if !errors.As(err, &end) {
+		return &Error{Op: "read WAL", LSN: s.out.end, Err: err}
+	}
+	c := s.node.control
+	if s.out.end > c.CheckPoint && s.out.end >= c.MinRecoveryPoint {
+		return s.checkNothingBehind(end)
+	}
+	need := max(c.CheckPoint, c.MinRecoveryPoint)
+	kind := ErrDamaged
+	if end.Kind == pgwal.EndMissing {
+		kind = ErrTargetWAL
+	}
+	return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: it ends before %s, up to which the data files depend on it: %w", kind, need, err),
+		Advice: "copy the missing segments from the WAL archive into pg_wal, or take a new base backup"}
+}
+
+// checkNothingBehind tells a torn end from a hole. PostgreSQL syncs a segment
+// before it begins the next, so a later segment that was really written proves
+// that the WAL did not end here.
+func (s *scanner) checkNothingBehind(end *pgwal.EndError) error {
+	if end.Kind != pgwal.EndDamaged {
+		return nil
+	}
+	segSize := s.node.control.WALSegSize
+	next := pg.SegmentOf(end.LSN, segSize) + 1
+	r := newWALReader(s.t, s.node)
+	defer r.Close()
+	if r.Written(next) {
+		return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: a record cannot be read, and WAL of the next segment was written after it: %w", ErrDamaged, end),
+			Advice: "copy the segment from the WAL archive into pg_wal, or take a new base backup"}
+	}
+	return nil
+}
+
+// record takes one record into account.
+func (s *scanner) record(rec *pgwal.Record, from pg.LSN) error {
+	for i := range rec.Blocks {
+		b := &rec.Blocks[i]
+		if b.Fork == pg.MainFork {
+			s.out.pages.addBlock(b.Locator, b.Block)
+		}
+	}
+	if err := s.settings(rec, from); err != nil {
+		return err
+	}
+	changed, err := pgwal.FileChanges(rec)
+	if err != nil {
+		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: %w", ErrNoStrategy, err),
+			Advice: "this record changes files in a way that is not known here; take a new base backup"}
+	}
+	behind := rec.LSN >= s.fork
+	for _, c := range changed {
+		s.fileChange(c, behind)
+	}
+	if behind {
+		s.lost.add(rec)
+	}
+	return nil
+}
+
+// fileChange takes over a change that no block reference shows. Before the
+// fork such changes are the source's as well, and replay repeats them; only
+// SP-GiST's metapage is never logged, so that one always counts.
+func (s *scanner) fileChange(c pgwal.FileChange, behind bool) {
+	switch c.Kind {
+	case pgwal.ChangeBlock:
+		s.out.pages.addBlock(c.Locator, c.Block)
+	case pgwal.ChangeFrom:
+		if behind && c.Fork == pg.MainFork {
+			s.out.pages.addFrom(c.Locator, c.Block)
+		}
+	case pgwal.ChangeDatabase:
+		if behind {
+			s.out.pages.addDatabase(c.Spc, c.DB)
+		}
+	}
+}
+
+// settings watches for settings under which WAL does not tell everything.
+func (s *scanner) settings(rec *pgwal.Record, from pg.LSN) error {
+	if on, ok := rec.FullPageWrites(); ok && !on && rec.LSN < s.fork && from > s.redo {
+		return errScanFromRedo
+	}
+	p, ok := rec.Parameters()
+	if !ok {
+		return nil
+	}
+	if p.WALLevel == 0 {
+		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: wal_level was set to minimal", ErrNoStrategy),
+			Advice: "what was loaded under wal_level = minimal is not in the WAL; take a new base backup"}
+	}
+	if !p.WALLogHints && s.node.control.DataChecksumVersion == 0 {
+		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: wal_log_hints was off and there are no data checksums", ErrHints),
+			Advice: "take a new base backup, then switch wal_log_hints on, so that the next failback can be done"}
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package rewind
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+)
+
+// target is the data directory that is rewound, for reading. Paths are those
+// of File. One os.Root per mount (PGDATA, a linked pg_wal, each tablespace)
+// keeps every access inside: a path that the source made up cannot leave them.
+type target struct {
+	dir    string
+	mode   fs.FileMode // permission bits of PGDATA itself
+	mounts []mount     // longest prefix first
+}
+
+// mount is a directory outside PGDATA that a link in PGDATA stands for.
+type mount struct {
+	prefix string // "pg_wal", "pg_tblspc/16390", "" for PGDATA
+	dir    string // where it really is
+	root   *os.Root
+}
+
+func openTarget(dir string) (*target, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, &Error{Op: "open data directory", Path: dir, Err: errors.Join(ErrNotDataDir, err)}
+	}
+	t := &target{dir: dir, mounts: []mount{{dir: dir, root: root}}}
+	fi, err := root.Stat(".")
+	if err != nil {
+		return nil, errors.Join(&Error{Op: "read data directory", Path: dir, Err: err}, t.close())
+	}
+	t.mode = fi.Mode().Perm()
+	if err := t.mountLinks(); err != nil {
+		return nil, errors.Join(err, t.close())
+	}
+	return t, nil
+}
+
+// mountLinks opens what the links for pg_wal and the tablespaces point to.
+func (t *target) mountLinks() error {
+	links := []string{"pg_wal"}
+	spaces, err := fs.ReadDir(t.mounts[0].root.FS(), "pg_tblspc")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &Error{Op: "list directory", Path: "pg_tblspc", Err: err}
+	}
+	for _, s := range spaces {
+		links = append(links, "pg_tblspc/"+s.Name())
+	}
+	for _, l := range links {
+		if err := t.mountLink(l); err != nil {
+			return err
+		}
+	}
+	sort.SliceStable(t.mounts, func(i, j int) bool { return len(t.mounts[i].prefix) > len(t.mounts[j].prefix) })
+	return nil
+}
+
+func (t *target) mountLink(link string) error {
+	fi, err := t.rootOfPGData().Lstat(link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &Error{Op: "look at", Path: link, Err: err}
+	}
+	if fi.Mode()&fs.ModeSymlink == 0 {
+		return nil
+	}
+	to, err := t.rootOfPGData().Readlink(link)
+	if err != nil {
+		return &Error{Op: "read link", Path: link, Err: err}
+	}
+	if !filepath.IsAbs(to) {
+		to = filepath.Join(t.dir, path.Dir(link), to)
+	}
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return &Error{Op: "open what the link points to", Path: link, Err: errors.Join(ErrNotDataDir, err)}
+	}
+	t.mounts = append(t.mounts, mount{prefix: link, dir: to, root: root})
+	return nil
+}
+
+// rootOfPGData is the mount without a prefix: the last one, or the only one.
+func (t *target) rootOfPGData() *os.Root {
+	for _, m := range t.mounts {
+		if m.prefix == "" {
+			return m.root
+		}
+	}
+	return nil
+}
+
+func (t *target) close() error {
+	var errs []error
+	for _, m := range t.mounts {
+		errs = append(errs, m.root.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// at finds the mount that holds p and p's name in it.
+func (t *target) at(p string) (mount, string) {
+	for _, m := range t.mounts {
+		if m.prefix == "" {
+			return m, p
+		}
+		if p == m.prefix {
+			return m, "."
+		}
+		if rest, ok := strings.CutPrefix(p, m.prefix+"/"); ok {
+			return m, rest
+		}
+	}
+	return mount{}, p
+}
+
+func (t *target) open(p string) (*os.File, error) {
+	m, name := t.at(p)
+	return m.root.Open(name)
+}
+
+func (t *target) lstat(p string) (fs.FileInfo, error) {
+	m, name := t.at(p)
+	return m.root.Lstat(name)
+}
+
+func (t *target) exists(p string) (bool, error) {
+	_, err := t.lstat(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// readFile reads a small file of at most limit bytes.
+func (t *target) readFile(p string, limit int64) ([]byte, error) {
+	fi, err := t.lstat(p)
+	if err != nil {
+		return nil, err
+	}
+	if fi.Size() > limit {
+		return nil, fmt.Errorf("read %s: %d bytes are more than the %d such a file can have", p, fi.Size(), limit)
+	}
+	m, name := t.at(p)
+	return m.root.ReadFile(name)
+}
+
+// realPath is where p lies on disk, for system calls that need a path.
+func (t *target) realPath(p string) string {
+	m, name := t.at(p)
+	return filepath.Join(m.dir, filepath.FromSlash(name))
+}
+
+// list calls fn for everything in the directory, parents first. Directories
+// that are not PostgreSQL's own are named but not entered: what is in them is
+// none of our business. Entries that vanish meanwhile are left out.
+func (t *target) list(fn func(File) error) error { return t.listDir("", fn) }
+
+func (t *target) listDir(dir string, fn func(File) error) error {
+	entries, err := t.readDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		p := path.Join(dir, e.Name())
+		fi, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return &Error{Op: "look at", Path: p, Err: err}
+		}
+		f, err := t.describe(p, fi)
+		if err != nil {
+			return err
+		}
+		if err := fn(f); err != nil {
+			return err
+		}
+		if t.entered(f) {
+			if err := t.listDir(p, fn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *target) readDir(dir string) ([]fs.DirEntry, error) {
+	m, name := t.at(dir)
+	if name == "" {
+		name = "."
+	}
+	entries, err := fs.ReadDir(m.root.FS(), name)
+	if errors.Is(err, fs.ErrNotExist) && dir != "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &Error{Op: "list directory", Path: dir, Err: err}
+	}
+	return entries, nil
+}
+
+func (t *target) describe(p string, fi fs.FileInfo) (File, error) {
+	f := File{Path: p, Mode: fi.Mode().Perm()}
+	switch {
+	case fi.Mode().IsRegular():
+		f.Kind, f.Size = KindFile, fi.Size()
+	case fi.IsDir():
+		f.Kind = KindDir
+	case fi.Mode()&fs.ModeSymlink != 0 && p == "pg_wal":
+		f.Kind = KindDir
+	case fi.Mode()&fs.ModeSymlink != 0:
+		f.Kind = KindLink
+		m, name := t.at(path.Dir(p))
+		to, err := m.root.Readlink(path.Join(name, path.Base(p)))
+		if err != nil {
+			return f, &Error{Op: "read link", Path: p, Err: err}
+		}
+		f.Link = to
+	default:
+		f.Kind = KindOther
+	}
+	return f, nil
+}
+
+// entered tells whether list goes into f.
+func (t *target) entered(f File) bool {
+	switch f.Kind {
+	case KindDir:
+		return pg.InDataDirs(f.Path) && f.Path != walDir
+	case KindLink:
+		return path.Dir(f.Path) == "pg_tblspc"
+	}
+	return false
+}

@@ -1,0 +1,159 @@
+package rewind
+
+import (
+	"fmt"
+	"path"
+	"sort"
+	"strings"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+)
+
+// walPlanner works out what becomes of pg_wal. Recovery looks for WAL by name,
+// newest timeline first, and falls back to older ones; what it must not find
+// must not be there.
+type walPlanner struct {
+	segSize uint32
+	// source is the history that the node will follow.
+	source pg.History
+	fork   pg.Fork
+	// from is where replay begins; end is the source's end of WAL as far as
+	// known, zero when it is not to be fetched.
+	from, end pg.LSN
+	files     map[string]*joined
+}
+
+// plan decides about every file in pg_wal. When nothing has to be replayed
+// from the source (from is zero) only what must go is looked for.
+func (w *walPlanner) plan() (WALPlan, error) {
+	out := WALPlan{}
+	fetched := map[string]bool{}
+	if w.from != 0 {
+		if err := w.fetchSegments(&out); err != nil {
+			return out, err
+		}
+		if err := w.fetchHistories(&out); err != nil {
+			return out, err
+		}
+	}
+	for _, f := range out.Fetch {
+		fetched[f.Path] = true
+	}
+	w.setAside(&out, fetched)
+	return out, nil
+}
+
+// fetchSegments names the segments from the replay start to the source's end
+// that the target does not have, or has with another content.
+func (w *walPlanner) fetchSegments(out *WALPlan) error {
+	first, last := pg.SegmentOf(w.from, w.segSize), pg.SegmentOf(max(w.end, w.from+1)-1, w.segSize)
+	for no := first; no <= last; no++ {
+		p := w.segmentPath(no)
+		j := w.files[p]
+		if no.Start(w.segSize)+pg.LSN(w.segSize) <= w.fork.LSN && j != nil && j.dst != nil {
+			continue // common history, and here
+		}
+		if j == nil || j.src == nil {
+			return &Error{Op: "look for WAL at the source", Path: p, LSN: no.Start(w.segSize), Err: ErrSourceWAL,
+				Advice: "the rewound node would need this segment to become consistent; put it into the target's pg_wal or raise wal_keep_size on the source before the next failover; now a new base backup is needed"}
+		}
+		if j.src.Size != int64(w.segSize) {
+			return &Error{Op: "look for WAL at the source", Path: p, Err: fmt.Errorf("%w: %d bytes instead of %d", ErrDamaged, j.src.Size, w.segSize)}
+		}
+		out.Fetch = append(out.Fetch, *j.src)
+	}
+	return nil
+}
+
+// segmentPath is the file that holds a segment on the source: it bears the
+// newest timeline that begins before the segment ends, and a copy of the older
+// ones' WAL before their ends.
+func (w *walPlanner) segmentPath(no pg.SegmentNo) string {
+	return "pg_wal/" + pg.SegmentName(segmentTimeline(w.source, no, w.segSize), no, w.segSize)
+}
+
+func segmentTimeline(h pg.History, no pg.SegmentNo, segSize uint32) pg.Timeline {
+	end := no.Start(segSize) + pg.LSN(segSize)
+	tli := h[0].Timeline
+	for _, e := range h {
+		if e.Begin < end {
+			tli = e.Timeline
+		}
+	}
+	return tli
+}
+
+// fetchHistories names the history files of the source's timelines.
+func (w *walPlanner) fetchHistories(out *WALPlan) error {
+	for _, e := range w.source {
+		if e.Timeline == 1 {
+			continue
+		}
+		p := "pg_wal/" + pg.HistoryFileName(e.Timeline)
+		if j := w.files[p]; j != nil && j.src != nil {
+			out.Fetch = append(out.Fetch, *j.src)
+		} else if e.Timeline == w.source.Last() {
+			return &Error{Op: "look for the history of the source's timeline", Path: p, Err: ErrSourceWAL}
+		}
+	}
+	return nil
+}
+
+// setAside names what recovery must not find: segments that reach behind the
+// fork, and histories and summaries of timelines that are not the source's.
+func (w *walPlanner) setAside(out *WALPlan, fetched map[string]bool) {
+	for p, j := range w.files {
+		if !inWAL(p) || p == "pg_wal" || j.dst == nil || j.dst.Kind != KindFile {
+			continue
+		}
+		if w.foreign(path.Base(p)) || fetched[p] {
+			out.SetAside = append(out.SetAside, p)
+		}
+	}
+	sort.Strings(out.SetAside)
+	w.trim(out, fetched)
+}
+
+// trim keeps the target's own copy of the segment with the fork, blanked
+// behind it, where the source's copy is not fetched: a node that only has to
+// forget WAL that it had received needs nothing from the source.
+func (w *walPlanner) trim(out *WALPlan, fetched map[string]bool) {
+	no := pg.SegmentOf(w.fork.LSN, w.segSize)
+	if w.fork.LSN == pg.MaxLSN || w.fork.LSN == no.Start(w.segSize) {
+		return
+	}
+	own := "pg_wal/" + pg.SegmentName(w.fork.Timeline, no, w.segSize)
+	if j := w.files[own]; j == nil || j.dst == nil || fetched[w.segmentPath(no)] {
+		return
+	}
+	out.Trim = &Trim{Path: own, From: w.fork.LSN}
+}
+
+// foreign tells whether a file name in pg_wal or below belongs to the branch
+// that is given up. Status files follow their segments.
+func (w *walPlanner) foreign(name string) bool {
+	base := strings.TrimSuffix(strings.TrimSuffix(name, ".ready"), ".done")
+	if tli, ok := pg.ParseHistoryFileName(base); ok {
+		return !w.onSource(tli)
+	}
+	if tli, _, end, ok := pg.ParseSummaryName(base); ok {
+		return !w.source.Contains(tli, end) || end > w.fork.LSN
+	}
+	if pg.IsPartialName(base) {
+		base = strings.TrimSuffix(base, ".partial")
+	}
+	tli, no, ok := pg.ParseSegmentName(base, w.segSize)
+	if !ok {
+		return false
+	}
+	return w.fork.LSN != pg.MaxLSN && (tli > w.fork.Timeline || no.Start(w.segSize)+pg.LSN(w.segSize) > w.fork.LSN)
+}
+
+func (w *walPlanner) onSource(tli pg.Timeline) bool {
+	for _, e := range w.source {
+		if e.Timeline == tli {
+			return true
+		}
+	}
+	return false
+}

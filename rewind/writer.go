@@ -1,0 +1,284 @@
+package rewind
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"sort"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/failback-hook/failback-hook/rewind/journal"
+)
+
+// writer is the target for writing: every change to the data directory passes
+// here, and it remembers what has to be synced.
+type writer struct {
+	*target
+	dirMode, fileMode fs.FileMode
+
+	mu    sync.Mutex
+	files map[string]struct{}
+	dirs  map[string]struct{}
+}
+
+// newWriter takes the permissions from PGDATA itself, as PostgreSQL does:
+// group access or none.
+func newWriter(t *target) *writer {
+	w := &writer{target: t, dirMode: 0o700, fileMode: 0o600, files: map[string]struct{}{}, dirs: map[string]struct{}{}}
+	if t.mode&0o050 == 0o050 {
+		w.dirMode, w.fileMode = 0o750, 0o640
+	}
+	return w
+}
+
+func (w *writer) touchFile(p string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files[p] = struct{}{}
+}
+
+// touchDir remembers that an entry of the directory that holds p changed.
+func (w *writer) touchDir(p string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dirs[path.Dir(p)] = struct{}{}
+}
+
+func (w *writer) fail(op, p string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		err = errors.Join(ErrNoSpace, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
+		err = errors.Join(ErrNotWritable, err)
+	}
+	return &Error{Op: op, Path: p, Err: err}
+}
+
+// mkdir makes a directory; one that is there is fine.
+func (w *writer) mkdir(p string) error {
+	m, name := w.at(p)
+	err := m.root.Mkdir(name, w.dirMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = m.root.Chmod(name, w.dirMode) // whatever the umask says
+	}
+	if err != nil {
+		return w.fail("make directory", p, err)
+	}
+	w.touchDir(p)
+	return nil
+}
+
+// symlink makes a tablespace: the directory that the link points to, and the
+// link; from then on the link is a mount.
+func (w *writer) symlink(p, to string) error {
+	if err := os.MkdirAll(to, w.dirMode); err != nil {
+		return w.fail("make tablespace directory", to, err)
+	}
+	m, name := w.at(p)
+	if err := m.root.Symlink(to, name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return w.fail("make link", p, err)
+	}
+	w.touchDir(p)
+	if err := w.mountLink(p); err != nil {
+		return err
+	}
+	sort.SliceStable(w.mounts, func(i, j int) bool { return len(w.mounts[i].prefix) > len(w.mounts[j].prefix) })
+	return nil
+}
+
+// create opens a file for writing and empties it.
+func (w *writer) create(p string) (*os.File, error) {
+	m, name := w.at(p)
+	f, err := m.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, w.fileMode)
+	if err != nil {
+		return nil, w.fail("create file", p, err)
+	}
+	w.touchFile(p)
+	w.touchDir(p)
+	return f, nil
+}
+
+// modify opens a file for writing as it is.
+func (w *writer) modify(p string) (*os.File, error) {
+	m, name := w.at(p)
+	f, err := m.root.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, w.fail("open file for writing", p, err)
+	}
+	w.touchFile(p)
+	return f, nil
+}
+
+func (w *writer) truncate(p string, size int64) error {
+	f, err := w.modify(p)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
+		return w.fail("truncate file", p, err)
+	}
+	return nil
+}
+
+// remove removes a file, a link or an empty directory; one that is gone is fine.
+func (w *writer) remove(p string) error {
+	m, name := w.at(p)
+	if p == m.prefix { // the link of a tablespace lies in the mount above
+		m, name = w.mounts[len(w.mounts)-1], p
+	}
+	err := m.root.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return w.fail("remove", p, err)
+	}
+	w.mu.Lock()
+	delete(w.files, p)
+	delete(w.dirs, p)
+	w.mu.Unlock()
+	w.touchDir(p)
+	return nil
+}
+
+// removeTree removes a directory of our own with all that is in it.
+func (w *writer) removeTree(p string) error {
+	m, name := w.at(p)
+	if err := m.root.RemoveAll(name); err != nil {
+		return w.fail("remove directory", p, err)
+	}
+	return w.syncDir(path.Dir(p))
+}
+
+// rename moves a file inside one mount.
+func (w *writer) rename(from, to string) error {
+	m, old := w.at(from)
+	n, dst := w.at(to)
+	if m.dir != n.dir {
+		return w.fail("rename", from, fmt.Errorf("%s is on another file system", to))
+	}
+	if err := m.root.Rename(old, dst); err != nil {
+		return w.fail("rename", from, err)
+	}
+	w.mu.Lock()
+	delete(w.files, from)
+	w.mu.Unlock()
+	w.touchFile(to)
+	w.touchDir(from)
+	w.touchDir(to)
+	return nil
+}
+
+// renameDurably moves a file and has both directories on disk before it returns.
+func (w *writer) renameDurably(from, to string) error {
+	if err := w.rename(from, to); err != nil {
+		return err
+	}
+	return errors.Join(w.syncDir(path.Dir(to)), w.syncDir(path.Dir(from)))
+}
+
+// publish writes a small file so that it is either not there or whole, also
+// after a power cut.
+func (w *writer) publish(p string, data []byte) error {
+	if err := journal.WriteFile(w.realPath(p), data, w.fileMode); err != nil {
+		return w.fail("write file", p, err)
+	}
+	return nil
+}
+
+func (w *writer) syncDir(p string) error {
+	f, err := w.open(p)
+	if err != nil {
+		return w.fail("open directory", p, err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return w.fail("sync directory", p, err)
+	}
+	return nil
+}
+
+// manyFiles is from how many touched files on one syncfs for each file system
+// costs less than a sync for each file.
+const manyFiles = 512
+
+// sync brings everything that was touched to the disk.
+func (w *writer) sync() error {
+	if len(w.files)+len(w.dirs) > manyFiles {
+		return w.syncMounts()
+	}
+	var g errgroup.Group
+	g.SetLimit(localWorkers())
+	for p := range w.files {
+		g.Go(func() error { return w.syncFile(p) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for p := range w.dirs {
+		g.Go(func() error { return w.syncDir(p) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	clear(w.files)
+	clear(w.dirs)
+	return nil
+}
+
+func (w *writer) syncFile(p string) error {
+	f, err := w.open(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed, or moved, since
+	}
+	if err != nil {
+		return w.fail("open file", p, err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return w.fail("sync file", p, err)
+	}
+	return nil
+}
+
+func (w *writer) syncMounts() error {
+	for _, m := range w.mounts {
+		d, err := m.root.Open(".")
+		if err != nil {
+			return w.fail("open directory", m.prefix, err)
+		}
+		if err := errors.Join(unix.Syncfs(int(d.Fd())), d.Close()); err != nil {
+			return w.fail("sync file system", m.prefix, err)
+		}
+	}
+	clear(w.files)
+	clear(w.dirs)
+	return nil
+}
+
+// copyPrefix makes to a copy of the first n bytes of from, and zeros up to size.
+func (w *writer) copyPrefix(from, to string, n, size int64) error {
+	src, err := w.open(from)
+	if err != nil {
+		return w.fail("open file", from, err)
+	}
+	dst, err := w.create(to)
+	if err != nil {
+		return errors.Join(err, src.Close())
+	}
+	_, err = io.CopyN(dst, src, n)
+	if err == nil {
+		err = dst.Truncate(size)
+	}
+	if err = errors.Join(err, dst.Close(), src.Close()); err != nil {
+		return w.fail("copy file", from, err)
+	}
+	return nil
+}
