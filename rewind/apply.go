@@ -187,7 +187,7 @@ func (a *applier) record(kind uint16, v any) error {
 // everything else.
 func (a *applier) bring(ctx context.Context) error {
 	a.run.begin(PhaseCopy, a.p.Totals.FetchBytes)
-	if err := a.fetchWAL(ctx, a.p.WAL.Fetch); err != nil {
+	if err := a.fetchWAL(ctx, a.p.WAL.Fetch, a.p.Source.EndOfWAL); err != nil {
 		return err
 	}
 	f := a.newFetcher()
@@ -199,15 +199,36 @@ func (a *applier) bring(ctx context.Context) error {
 	return f.run(ctx)
 }
 
-// fetchWAL brings WAL files from the source to where they wait.
-func (a *applier) fetchWAL(ctx context.Context, files []File) error {
+// fetchWAL brings WAL files from the source to where they wait: of the segment
+// that holds the end only what is written.
+func (a *applier) fetchWAL(ctx context.Context, files []File, end pg.LSN) error {
 	f := a.newFetcher()
 	for _, file := range files {
-		if err := f.addFile(file.Path, staged(file.Path), file.Size); err != nil {
+		var err error
+		if n := a.p.written(file.Path, end); n > 0 {
+			err = f.addSegment(file.Path, staged(file.Path), n, file.Size)
+		} else {
+			err = f.addFile(file.Path, staged(file.Path), file.Size)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return f.run(ctx)
+}
+
+// written is how much of a WAL segment lies before end, in whole pages; zero
+// for other files.
+func (p *Plan) written(name string, end pg.LSN) int64 {
+	_, no, ok := pg.ParseSegmentName(path.Base(name), p.WALSegSize)
+	if !ok {
+		return 0
+	}
+	start := no.Start(p.WALSegSize)
+	if end <= start {
+		return blockSize
+	}
+	return min(int64(p.WALSegSize), int64(end-start+blockSize-1)/blockSize*blockSize)
 }
 
 // staged is where a fetched WAL file waits to be moved into pg_wal.

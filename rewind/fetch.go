@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +20,8 @@ type piece struct {
 	dst string
 	// create: the piece is the whole of a file that is written anew.
 	create bool
-	// wal: a piece of a WAL file, which must be there in full.
-	wal bool
+	// wal: a piece of a WAL file, which must be there; exact: and in full.
+	wal, exact bool
 }
 
 // fetcher brings pieces from the source to the target over several
@@ -39,22 +38,29 @@ func (a *applier) newFetcher() *fetcher { return &fetcher{a: a} }
 // addFile queues a whole file. It asks for more than the file had when it was
 // listed, up to a full range: a small file that has grown comes complete.
 func (f *fetcher) addFile(src, dst string, size int64) error {
-	wal := inWAL(src)
 	if size <= MaxRange {
-		n := int64(MaxRange)
-		f.pieces = append(f.pieces, piece{Range: Range{Path: src, Length: n}, dst: dst, create: true, wal: wal})
+		f.pieces = append(f.pieces, piece{Range: Range{Path: src, Length: MaxRange}, dst: dst, create: true, wal: inWAL(src)})
 		return nil
 	}
-	// Several workers will write it: it must be there, and empty, before.
+	return f.addPieces(src, dst, (size+MaxRange-1)/MaxRange*MaxRange, 0)
+}
+
+// addSegment queues the first n bytes of a WAL segment; the rest of the copy is
+// zeros, which is how a segment looks behind the end of WAL.
+func (f *fetcher) addSegment(src, dst string, n, size int64) error { return f.addPieces(src, dst, n, size) }
+
+// addPieces queues the first n bytes of a file that several workers will write:
+// it must be there, and empty, before. It is made of the given size.
+func (f *fetcher) addPieces(src, dst string, n, size int64) error {
 	file, err := f.a.w.create(dst)
-	if err == nil {
-		err = file.Close()
-	}
 	if err != nil {
 		return err
 	}
-	for off := int64(0); off < size; off += MaxRange {
-		f.pieces = append(f.pieces, piece{Range: Range{Path: src, Offset: off, Length: MaxRange}, dst: dst, wal: wal})
+	if err := errors.Join(file.Truncate(size), file.Close()); err != nil {
+		return f.a.w.fail("create file", dst, err)
+	}
+	for off := int64(0); off < n; off += MaxRange {
+		f.pieces = append(f.pieces, piece{Range: Range{Path: src, Offset: off, Length: min(MaxRange, n-off)}, dst: dst, wal: inWAL(src), exact: size > 0})
 	}
 	return nil
 }
@@ -149,7 +155,7 @@ func (w *pieceWriter) write(p *piece, c Chunk) error {
 	if c.Missing {
 		return w.missing(p)
 	}
-	if p.wal && strings.HasSuffix(p.dst, ".history") == false && int64(len(c.Data)) != p.Length {
+	if p.exact && int64(len(c.Data)) != p.Length {
 		return sourceWALGone(p)
 	}
 	if err := w.open(p); err != nil {

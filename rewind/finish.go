@@ -91,7 +91,7 @@ func (a *applier) fetchRest(ctx context.Context, end pg.LSN) error {
 			a.p.WAL.Fetch = append(a.p.WAL.Fetch, files[len(files)-1])
 		}
 	}
-	return a.fetchWAL(ctx, files)
+	return a.fetchWAL(ctx, files, end)
 }
 
 // finish makes the directory startable again: label, standby settings, and

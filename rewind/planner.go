@@ -312,7 +312,11 @@ func (pl *planner) totals() Totals {
 		}
 	}
 	for _, f := range pl.p.WAL.Fetch {
-		t.WALBytes += f.Size
+		if n := pl.p.written(f.Path, pl.p.Source.EndOfWAL); n > 0 {
+			t.WALBytes += n
+		} else {
+			t.WALBytes += f.Size
+		}
 	}
 	t.BlockBytes = t.Blocks * blockSize
 	t.FetchBytes = t.BlockBytes + t.FileBytes + t.TailBytes + t.WALBytes

@@ -92,19 +92,18 @@ func (s *scanner) checkEnd(from pg.LSN, err error) error {
 		Advice: "copy the missing segments from the WAL archive into pg_wal, or take a new base backup"}
 }
 
-// checkNothingBehind tells a torn end from a hole. PostgreSQL syncs a segment
-// before it begins the next, so a later segment that was really written proves
-// that the WAL did not end here.
+// checkNothingBehind tells an end from a hole. PostgreSQL syncs a segment before
+// it begins the next, so a later segment that was really written proves that
+// the WAL did not end here.
 func (s *scanner) checkNothingBehind(end *pgwal.EndError) error {
-	if end.Kind != pgwal.EndDamaged {
-		return nil
-	}
-	segSize := s.node.control.WALSegSize
-	next := pg.SegmentOf(end.LSN, segSize) + 1
 	r := newWALReader(s.t, s.node)
-	defer r.Close()
-	if r.Written(next) {
-		return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: a record cannot be read, and WAL of the next segment was written after it: %w", ErrDamaged, end),
+	next := pg.SegmentOf(end.At, s.node.control.WALSegSize) + 1
+	written := r.Written(next)
+	if err := r.Close(); err != nil {
+		return &Error{Op: "close WAL", Err: err}
+	}
+	if written {
+		return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: WAL of the next segment was written after it: %w", ErrDamaged, end),
 			Advice: "copy the segment from the WAL archive into pg_wal, or take a new base backup"}
 	}
 	return nil

@@ -97,9 +97,23 @@ func (n *Node) EndOfWAL() (pg.LSN, error) {
 	return lsn, nil
 }
 
+// flushWAL brings what a primary has inserted to its disk, from where it is
+// sent. A commit does that; hint bits that a SELECT has set would else wait for
+// the next one, or for the background writer's snapshot 15 seconds later.
+func (n *Node) flushWAL() error {
+	standby, err := n.InRecovery()
+	if err != nil || standby {
+		return err
+	}
+	return n.Exec("SELECT pg_logical_emit_message(true, 'rewindtest', '')")
+}
+
 // WaitForCatchup returns when the standby streams from upstream and has replayed
 // everything that upstream had written when the call began.
 func (n *Node) WaitForCatchup(upstream *Node) error {
+	if err := upstream.flushWAL(); err != nil {
+		return err
+	}
 	target, err := upstream.EndOfWAL()
 	if err != nil {
 		return err

@@ -1,0 +1,49 @@
+# `make help` lists the targets. Everything is plain go; the two commands that a
+# fresh Debian machine needs are `make demo` and `make test`.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+.PHONY: help build setup demo test race lint vet fuzz bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+build: ## build bin/failback-hook, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/failback-hook ./cmd/failback-hook
+
+setup: ## install PostgreSQL and a C compiler where they are missing (root, Debian)
+	@scripts/install-postgresql
+
+demo: ## the main job on this machine, in a minute; leaves nothing behind
+	@scripts/demo
+
+test: setup ## unit and integration tests on every PostgreSQL found, and an embedded etcd
+	@scripts/covered
+	$(GO) test -count=1 -timeout 20m ./...
+
+race: setup ## the same under the race detector
+	$(GO) test -race -count=1 -timeout 25m ./...
+
+vet: ## go vet, gofmt, go mod tidy
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt"; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+
+lint: vet ## vet, and golangci-lint
+	$(GO) run $(LINT) run ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@scripts/fuzz $(FUZZTIME)
+
+bench: setup ## side by side with stock pg_rewind: time, memory, ratio
+	@scripts/bench
+
+docs: ## write the generated tables of README.md anew
+	$(GO) test ./cmd/failback-hook -run TestDocumentedTables -update
+
+clean: ## remove what the targets have made
+	rm -rf bin bench.txt coverage.out

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"go.uber.org/zap"
+
+	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/rewind"
+)
+
+// program is the outside world as one value, so that tests can give another.
+type program struct {
+	args []string
+	env  map[string]string
+	// stderr is a *console when it is a terminal.
+	stdout, stderr io.Writer
+	// connect makes what does the work; tests give a fake.
+	connect func(context.Context, connectRequest) (rejoiner, func() error, error)
+	// defaultFile is the configuration file that is read when it exists.
+	defaultFile string
+	// stage of a detached callback; empty in every other process.
+	stage string
+	// firstPause is the pause after a callback's first try that came too early.
+	firstPause time.Duration
+}
+
+// rejoiner is what the commands need of *hook.Hook.
+type rejoiner interface {
+	Rejoin(context.Context) (*hook.Report, error)
+	DryRun(context.Context) (*hook.Report, error)
+}
+
+// connectRequest is what a rejoiner is made from.
+type connectRequest struct {
+	settings *settings
+	version  string
+	log      *zap.Logger
+	onEvent  func(rewind.Event)
+}
+
+// Values of --output.
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+// run does what the arguments say and gives the exit code.
+func (p *program) run(ctx context.Context) int {
+	output := outputText
+	var report *hook.Report
+	app := p.app(&output, &report)
+	err := app.RunContext(ctx, p.args)
+	row := exitFor(ctx, err)
+	if err != nil {
+		p.printError(err, row, report, output)
+	}
+	return row.code
+}
+
+// app is the command line. The commands leave the chosen output format and
+// the report of a failed run where run finds them.
+func (p *program) app(output *string, report **hook.Report) *cli.App {
+	started := func(c *cli.Context) error {
+		*output = flagValue(c, "output")
+		if *output != outputText && *output != outputJSON {
+			bad := *output
+			*output = outputText
+			return usagef("--output: %q is neither text nor json", bad)
+		}
+		return nil
+	}
+	usage := func(c *cli.Context, err error, _ bool) error {
+		// Options that follow the bad one have not been read.
+		if slices.Contains(p.args, "--output=json") || followed(p.args, outputJSON, "--output", "-o") {
+			*output = outputJSON
+		}
+		return &hinted{err: &inputError{err: err}, hint: "failback-hook --help lists the options"}
+	}
+	action := func(f func(*cli.Context) error) cli.ActionFunc {
+		return func(c *cli.Context) error {
+			if err := started(c); err != nil {
+				return err
+			}
+			return f(c)
+		}
+	}
+	return &cli.App{
+		Name:                  "failback-hook",
+		Usage:                 "bring an old PostgreSQL primary back after a failover",
+		CustomAppHelpTemplate: helpTemplate(),
+		HideVersion:           true,
+		Writer:                p.stdout,
+		ErrWriter:             p.stderr,
+		ExitErrHandler:        func(*cli.Context, error) {}, // run reports, main exits
+		OnUsageError:          usage,
+		Flags:                 slices.Concat(runFlags(), outputFlags(), settingFlags()),
+		Action: action(func(c *cli.Context) error {
+			r, err := p.root(c)
+			if err != nil {
+				*report = r
+			}
+			return err
+		}),
+		Commands: []*cli.Command{
+			{
+				Name:         "config",
+				Usage:        "see the configuration",
+				OnUsageError: usage,
+				Action:       unknownSubcommand,
+				Subcommands: []*cli.Command{{
+					Name:         "show",
+					Usage:        "print every value and where it comes from; secrets masked",
+					Flags:        slices.Concat(outputFlags(), settingFlags()),
+					OnUsageError: usage,
+					Action:       action(p.configShow),
+				}},
+			},
+			{
+				Name:         "version",
+				Usage:        "print the version",
+				Flags:        outputFlags(),
+				OnUsageError: usage,
+				Action:       action(p.version),
+			},
+		},
+	}
+}
+
+func unknownSubcommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return usagef("unknown command: config %s", c.Args().First())
+	}
+	return usagef("config: give a command: show")
+}
+
+// followed tells whether one of the names is followed by value.
+func followed(args []string, value string, names ...string) bool {
+	for i, a := range args[:max(len(args)-1, 0)] {
+		if slices.Contains(names, a) && args[i+1] == value {
+			return true
+		}
+	}
+	return false
+}

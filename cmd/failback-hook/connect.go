@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/source"
+)
+
+// connect opens etcd and puts the parts together. The leader's server is
+// opened by the hook when it knows which one that is.
+func connect(ctx context.Context, req connectRequest) (rejoiner, func() error, error) {
+	cfg, err := req.settings.dcsConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := dcs.Open(ctx, cfg)
+	if err != nil {
+		if _, known := matchRow(exitTable(), err); !known && ctx.Err() == nil {
+			// What is wrong without etcd having been asked is the configuration.
+			err = &inputError{err: err}
+		}
+		return nil, nil, err
+	}
+	h := &hook.Hook{
+		Config:     req.settings.hookConfig(req.version),
+		Cluster:    hook.DCS{Client: client},
+		OpenSource: openSource,
+		OpenServer: openServer,
+		Log:        req.log,
+		OnEvent:    req.onEvent,
+	}
+	return h, client.Close, nil
+}
+
+func openSource(ctx context.Context, conninfo string, connections int) (rewind.Source, error) {
+	return source.OpenSQL(ctx, source.SQLConfig{Conninfo: conninfo, Connections: connections})
+}
+
+func openServer(ctx context.Context, conninfo string) (hook.Server, error) {
+	u, err := source.OpenUpstream(ctx, conninfo)
+	if err != nil {
+		return nil, err
+	}
+	return server{u}, nil
+}
+
+// upstream is another name for an embedded field: server has a method Upstream.
+type upstream = source.Upstream
+
+// server answers the hook's questions by a connection to the leader.
+type server struct{ *upstream }
+
+var _ hook.Server = server{}
+
+// Upstream asks for identity and role, and whether the walsender of that name streams.
+func (s server) Upstream(ctx context.Context, applicationName string) (hook.Upstream, error) {
+	up := hook.Upstream{SystemID: s.SystemIdentifier()}
+	var err error
+	if up.InRecovery, err = s.InRecovery(ctx); err != nil {
+		return hook.Upstream{}, err
+	}
+	if up.Timeline, err = s.Timeline(ctx); err != nil {
+		return hook.Upstream{}, err
+	}
+	seen, ok, err := s.Streaming(ctx, applicationName)
+	if err != nil {
+		return hook.Upstream{}, err
+	}
+	up.Streaming = ok && seen.State == "streaming"
+	return up, nil
+}
+
+// Streaming finds the walsender of that name; of several, one that streams.
+// The timeline is the server's own: a walsender of a primary has no other.
+func (s server) Streaming(ctx context.Context, applicationName string) (hook.Streaming, bool, error) {
+	standbys, err := s.Standbys(ctx)
+	if err != nil {
+		return hook.Streaming{}, false, err
+	}
+	var found *source.Standby
+	for _, standby := range standbys {
+		if standby.ApplicationName != applicationName {
+			continue
+		}
+		if standby.Hidden {
+			return hook.Streaming{}, false, &rewind.Error{
+				Op: "look at pg_stat_replication of the leader", Err: rewind.ErrSourcePrivilege,
+				Advice: "as a superuser on the leader: GRANT pg_read_all_stats TO the user of source.conninfo",
+			}
+		}
+		if found == nil || standby.State == "streaming" {
+			found = &standby
+		}
+	}
+	if found == nil {
+		return hook.Streaming{}, false, nil
+	}
+	timeline, err := s.Timeline(ctx)
+	if err != nil {
+		return hook.Streaming{}, false, fmt.Errorf("look at walsender of %s: %w", applicationName, err)
+	}
+	return hook.Streaming{Timeline: timeline, State: found.State, SentLSN: found.SentLSN}, true, nil
+}

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/failback-hook/failback-hook/dcs/dcstest"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
+)
+
+// What root hands down to the unprivileged run.
+const (
+	programEnv   = "E2E_PROGRAM"
+	rootTrialEnv = "E2E_ROOT_TRIAL"
+)
+
+const programPackage = "github.com/failback-hook/failback-hook/cmd/failback-hook"
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if os.Getenv(programEnv) != "" {
+		return rewindtest.Main(m)
+	}
+	dir, err := build()
+	if dir != "" {
+		defer os.RemoveAll(dir)
+	}
+	if err == nil && os.Geteuid() == 0 {
+		err = tryAsRoot()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 2
+	}
+	return rewindtest.Main(m)
+}
+
+// build builds the program into a directory that everybody can read.
+func build() (dir string, err error) {
+	dir, err = os.MkdirTemp("/tmp", "failback-e2e-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return dir, err
+	}
+	program := filepath.Join(dir, "failback-hook")
+	args := append([]string{"build", "-o", program}, buildFlags()...)
+	out, err := exec.Command("go", append(args, programPackage)...).CombinedOutput()
+	if err != nil {
+		return dir, fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	if err := os.Chmod(program, 0o755); err != nil { // whatever the umask took away
+		return dir, err
+	}
+	return dir, os.Setenv(programEnv, program)
+}
+
+// trial is a run of the program as root, which only root can make.
+type trial struct {
+	Code   int
+	Stderr string
+	// Left are the entries of the data directory afterwards.
+	Left []string
+}
+
+// tryAsRoot runs the program as root against an etcd of its own, and leaves
+// the outcome to TestRefusesRoot.
+func tryAsRoot() (err error) {
+	dir, err := os.MkdirTemp("", "failback-e2e-root-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	etcd, err := dcstest.NewServer(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, etcd.Close()) }()
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return err
+	}
+	cmd := exec.Command(os.Getenv(programEnv), "--etcd-endpoints", etcd.Endpoint(), "--scope", scope, "--name", "node1", "-D", data)
+	var stderr bytes.Buffer
+	cmd.Stderr, cmd.Env, cmd.Dir = &stderr, []string{"PATH=/usr/bin:/bin", "HOME=" + dir}, "/"
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	entries, err := os.ReadDir(data)
+	if err != nil {
+		return err
+	}
+	result := trial{Code: cmd.ProcessState.ExitCode(), Stderr: stderr.String()}
+	for _, e := range entries {
+		result.Left = append(result.Left, e.Name())
+	}
+	b, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	return os.Setenv(rootTrialEnv, string(b))
+}

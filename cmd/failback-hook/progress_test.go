@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/failback-hook/failback-hook/rewind"
+)
+
+// lines renders log entries without their times.
+func lines(t *testing.T, logs *observer.ObservedLogs) string {
+	t.Helper()
+	var b strings.Builder
+	enc := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{MessageKey: "msg", LevelKey: "level", EncodeLevel: zapcore.CapitalLevelEncoder, ConsoleSeparator: " "})
+	for _, e := range logs.TakeAll() {
+		buf, err := enc.EncodeEntry(e.Entry, e.Context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(buf.Bytes())
+	}
+	return b.String()
+}
+
+func TestLineProgress(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	ticks := make(chan time.Time)
+	l := newLineProgress(zap.New(core), func() time.Time { return clock }, ticks)
+	l.tick() // before any phase: nothing to say
+	l.event(rewind.PhaseStarted{Phase: rewind.PhaseInspect})
+	clock = clock.Add(2 * time.Second)
+	l.event(rewind.PhaseStarted{Phase: rewind.PhaseCopy, Total: 100 << 20})
+	clock = clock.Add(5 * time.Second)
+	l.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 25 << 20, Total: 100 << 20})
+	l.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 25 << 20, Total: 100 << 20})
+	l.tick()
+	l.event(rewind.Warning{Text: "careful"})
+	clock = clock.Add(7 * time.Second)
+	l.tick() // nothing has moved
+	clock = clock.Add(3 * time.Second)
+	l.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 100 << 20, Total: 100 << 20})
+	l.tick()
+	l.close()
+	l.close() // may be called again
+	golden(t, "progress.txt", lines(t, logs))
+}
+
+// TestLineProgressTicks checks that a tick from outside becomes a line
+// although no event comes.
+func TestLineProgressTicks(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	ticks := make(chan time.Time)
+	l := newLineProgress(zap.New(core), time.Now, ticks)
+	l.event(rewind.PhaseStarted{Phase: rewind.PhaseSync})
+	ticks <- time.Time{}
+	ticks <- time.Time{} // taken only after the first was dealt with
+	l.close()
+	if n := logs.FilterMessage("progress").Len(); n != 2 {
+		t.Errorf("%d lines of progress, want 2", n)
+	}
+}
+
+func TestQuiet(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	p := (&program{stderr: new(bytes.Buffer)}).newProgress(true, zap.New(core))
+	p.event(rewind.PhaseStarted{Phase: rewind.PhaseCopy, Total: 1})
+	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 1, Total: 1})
+	p.event(rewind.Warning{Text: "careful"})
+	p.close()
+	if got, want := lines(t, logs), "WARN careful\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestBarProgress draws on a terminal that is a buffer: phase and bytes show,
+// a log line never lands behind a bar, and nothing is left at the end.
+func TestBarProgress(t *testing.T) {
+	var screen bytes.Buffer
+	c := &console{w: &screen}
+	prog := &program{stderr: c}
+	log := zap.New(zapcore.NewCore(logEncoder("console"), zapcore.AddSync(c), zapcore.InfoLevel))
+	p := prog.newProgress(false, log)
+	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 1}) // before any phase
+	p.event(rewind.PhaseStarted{Phase: rewind.PhaseScanWAL})
+	p.event(rewind.Progress{Phase: rewind.PhaseScanWAL, Done: 1 << 20})
+	p.event(rewind.PhaseStarted{Phase: rewind.PhaseCopy, Total: 64 << 20})
+	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 16 << 20, Total: 128 << 20})
+	p.event(rewind.Warning{Text: "careful"})
+	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 128 << 20, Total: 128 << 20})
+	p.close()
+	log.Info("after")
+	got := screen.String()
+	for _, want := range []string{"scan WAL", "copy", "MiB"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not on the screen: %q", want, got)
+		}
+	}
+	for _, text := range []string{"careful", "after"} {
+		line := got[:strings.Index(got, text)]
+		line = line[strings.LastIndexAny(line, "\r\n")+1:]
+		if strings.Contains(line, "copy") {
+			t.Errorf("%q stands behind a bar: %q", text, line)
+		}
+	}
+	if !strings.Contains(got, eraseLine) {
+		t.Error("the bar was not taken away")
+	}
+	if c.drawn {
+		t.Error("a bar is left on the screen")
+	}
+}

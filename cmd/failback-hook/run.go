@@ -1,0 +1,103 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+	"go.uber.org/zap"
+
+	"github.com/failback-hook/failback-hook/hook"
+)
+
+// root is the command without a name: rejoin now, show the plan, or answer a
+// callback. The report is of use to the caller also when there is an error.
+func (p *program) root(c *cli.Context) (*hook.Report, error) {
+	if c.Bool("version") {
+		return nil, p.version(c)
+	}
+	event, isCallback, err := parseCallback(c.Args().Slice())
+	if err != nil {
+		return nil, err
+	}
+	conf, err := p.configuration(c)
+	if err != nil {
+		return nil, err
+	}
+	if isCallback {
+		if c.Bool("dry-run") {
+			return nil, usagef("--dry-run and a callback's arguments (%s) do not go together", event)
+		}
+		return p.callback(c, conf, event)
+	}
+	if c.Bool("foreground") {
+		return nil, usagef("--foreground is for callbacks: give EVENT ROLE SCOPE as the last three arguments")
+	}
+	if err := conf.check(); err != nil {
+		return nil, err
+	}
+	log := p.logger(conf)
+	return p.work(c.Context, c, conf, log)
+}
+
+// configuration reads all sources for a command.
+func (p *program) configuration(c *cli.Context) (*configuration, error) {
+	return load(sources{
+		flags:       givenFlags(c),
+		env:         p.env,
+		file:        cmp.Or(flagValue(c, "config"), p.env[envPrefix+"CONFIG"]),
+		defaultFile: p.defaultFile,
+	})
+}
+
+// work is one run: connect, do it, print what came of it.
+func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration, log *zap.Logger) (_ *hook.Report, err error) {
+	if t := conf.settings.Timeout; t > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, t, errTimeout)
+		defer cancel()
+	}
+	defer func() {
+		// Errors of the drivers say "context canceled"; the reason is the cause.
+		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+	}()
+	shown := p.newProgress(c.Bool("quiet"), log)
+	defer shown.close()
+	r, closer, err := p.connect(ctx, connectRequest{
+		settings: &conf.settings, version: buildVersion().Version, log: log, onEvent: shown.event,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closer()) }()
+	do, dry := r.Rejoin, c.Bool("dry-run")
+	if dry {
+		do = r.DryRun
+	}
+	report, err := do(ctx)
+	shown.close()
+	if err != nil {
+		// Without a plan the error has said it all.
+		if report != nil && report.Plan != nil && flagValue(c, "output") == outputText {
+			renderReport(p.stdout, report)
+		}
+		return report, err
+	}
+	p.printReport(report, flagValue(c, "output"))
+	return report, nil
+}
+
+func (p *program) printReport(r *hook.Report, output string) {
+	switch {
+	case output == outputJSON:
+		printJSON(p.stdout, r)
+	case r.Outcome == hook.OutcomePlanned:
+		renderPlan(p.stdout, r)
+	default:
+		renderReport(p.stdout, r)
+	}
+}

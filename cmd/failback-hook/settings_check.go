@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/hook"
+)
+
+// check says what is missing or contradicts itself, naming keys and options.
+func (c *configuration) check() error {
+	var errs []error
+	for _, row := range settingTable() {
+		if row.required && row.empty(&c.settings) {
+			errs = append(errs, fmt.Errorf("%s is not set: use --%s, %s or the configuration file", row.key, row.flag(), row.env()))
+		}
+	}
+	s := &c.settings
+	if s.Etcd.Password != "" && s.Etcd.PasswordFile != "" {
+		errs = append(errs, fmt.Errorf("etcd.password (%s) and etcd.password_file (%s) are both set",
+			c.origin["etcd.password"], c.origin["etcd.password_file"]))
+	}
+	if len(errs) == 0 {
+		errs = append(errs, c.checkParts())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &inputError{err: err}
+	}
+	return nil
+}
+
+// checkParts lets the packages that use the values look at them, and says of
+// each complaint where the value came from.
+func (c *configuration) checkParts() error {
+	cfg, err := c.settings.dcsConfig()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if err := cfg.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("etcd: %w", err))
+	}
+	for _, field := range fieldErrors(c.settings.hookConfig("").Validate()) {
+		errs = append(errs, fmt.Errorf("%s (%s): %s", field.Key, c.origin[field.Key], field.Problem))
+	}
+	return errors.Join(errs...)
+}
+
+// fieldErrors finds the complaints in a tree of joined errors.
+func fieldErrors(err error) []*hook.FieldError {
+	switch e := err.(type) {
+	case *hook.FieldError:
+		return []*hook.FieldError{e}
+	case interface{ Unwrap() []error }:
+		var found []*hook.FieldError
+		for _, inner := range e.Unwrap() {
+			found = append(found, fieldErrors(inner)...)
+		}
+		return found
+	case interface{ Unwrap() error }:
+		return fieldErrors(e.Unwrap())
+	}
+	return nil
+}
+
+// dcsConfig is what package dcs needs.
+func (s *settings) dcsConfig() (dcs.ClientConfig, error) {
+	password := s.Etcd.Password
+	if s.Etcd.PasswordFile != "" {
+		b, err := readBounded(s.Etcd.PasswordFile)
+		if err != nil {
+			return dcs.ClientConfig{}, &inputError{err: fmt.Errorf("etcd.password_file: %w", err)}
+		}
+		password = strings.TrimRight(string(b), "\r\n")
+	}
+	return dcs.ClientConfig{
+		Endpoints:          s.Etcd.Endpoints,
+		CAFile:             s.Etcd.CACert,
+		CertFile:           s.Etcd.Cert,
+		KeyFile:            s.Etcd.Key,
+		InsecureSkipVerify: s.Etcd.InsecureSkipVerify,
+		Username:           s.Etcd.Username,
+		Password:           password,
+		DialTimeout:        s.Etcd.DialTimeout,
+		RequestTimeout:     s.Etcd.RequestTimeout,
+		Namespace:          s.Namespace,
+		Scope:              s.Scope,
+		LockPrefix:         s.Etcd.LockPrefix,
+		Member:             s.Name,
+	}, nil
+}
+
+// hookConfig is what package hook needs.
+func (s *settings) hookConfig(version string) hook.Config {
+	settle := s.PostgreSQL.SettleTimeout
+	if settle == 0 {
+		settle = -1 // to package hook zero is its default
+	}
+	return hook.Config{
+		Name:                s.Name,
+		PGData:              s.PostgreSQL.DataDir,
+		BinDir:              s.PostgreSQL.BinDir,
+		ConfigFile:          s.PostgreSQL.ConfigFile,
+		SourceConninfo:      s.Source.Conninfo,
+		ReplicationConninfo: s.Replication.Conninfo,
+		Slots:               s.Replication.Slots,
+		Control:             s.PostgreSQL.Control,
+		StopCommand:         s.PostgreSQL.StopCommand,
+		StartCommand:        s.PostgreSQL.StartCommand,
+		StopTimeout:         s.PostgreSQL.StopTimeout,
+		StartLog:            s.PostgreSQL.StartLog,
+		StartTimeout:        s.PostgreSQL.StartTimeout,
+		StreamTimeout:       s.PostgreSQL.StreamTimeout,
+		SettleTimeout:       settle,
+		Connections:         s.Source.Connections,
+		Preserve:            s.Preserve,
+		LockLimit:           s.Lock.Limit,
+		LockTTL:             s.Lock.TTL,
+		Version:             version,
+	}
+}

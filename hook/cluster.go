@@ -1,0 +1,27 @@
+package hook
+
+import (
+	"context"
+
+	"github.com/failback-hook/failback-hook/dcs"
+)
+
+// DCS makes a client of package dcs a Cluster.
+type DCS struct{ Client *dcs.Client }
+
+var _ Cluster = DCS{}
+
+// Topology reads the cluster at one revision.
+func (d DCS) Topology(ctx context.Context) (dcs.Topology, error) { return d.Client.Topology(ctx) }
+
+// Lock takes the lock, or says who has it.
+func (d DCS) Lock(ctx context.Context, req dcs.LockRequest) (Lock, error) {
+	l, err := d.Client.Acquire(ctx, req)
+	if err != nil {
+		return nil, err // not l: a nil *dcs.Lock would not be a nil Lock
+	}
+	return l, nil
+}
+
+// Locks lists who holds locks of this cluster.
+func (d DCS) Locks(ctx context.Context) ([]dcs.Owner, error) { return d.Client.Locks(ctx) }

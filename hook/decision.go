@@ -1,0 +1,82 @@
+package hook
+
+import (
+	"fmt"
+
+	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/rewind/pg"
+)
+
+// Verb is what a Decision says to do.
+type Verb string
+
+// The verbs.
+const (
+	// VerbRejoin: bring this node back, from Decision.Source.
+	VerbRejoin Verb = "rejoin"
+	// VerbNothing: the node is where it should be.
+	VerbNothing Verb = "nothing to do"
+	// VerbWait: not now; the same question may have another answer soon.
+	VerbWait Verb = "wait"
+	// VerbRefuse: not until somebody changes something.
+	VerbRefuse Verb = "refuse"
+	// VerbAsk: it depends on what the server of Decision.Source says of itself;
+	// the answer to Facts without Upstream only.
+	VerbAsk Verb = "ask"
+)
+
+// Facts are all that a Decision rests on.
+type Facts struct {
+	// Name is this node's member name.
+	Name     string
+	Topology dcs.Topology
+	Local    Local
+	// Upstream is nil as long as the leader's server has not been asked.
+	Upstream *Upstream
+}
+
+// Decision is what is to be done and why.
+type Decision struct {
+	Verb Verb `json:"verb"`
+	// Reason is one sentence, without its full stop.
+	Reason string `json:"reason"`
+	// Err is the sentinel that VerbWait and VerbRefuse stand for; nil otherwise.
+	Err error `json:"-"`
+	// Source is the member to rewind from, or to ask; empty for other verbs
+	// than VerbRejoin and VerbAsk.
+	Source dcs.Member `json:"source"`
+}
+
+// error is what a run that must not go on returns; nil for the other verbs.
+func (d Decision) error() error {
+	if d.Err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %s", d.Verb, d.Err, d.Reason)
+}
+
+// Local is what this node is, as far as its data directory and its server tell.
+type Local struct {
+	SystemID pg.SystemID `json:"system_id"`
+	Major    pg.Major    `json:"major"`
+	// State as pg_controldata prints it.
+	State    string      `json:"state"`
+	Timeline pg.Timeline `json:"timeline"`
+	// Running: a postmaster is alive on the directory. A pid file of a dead one does not count.
+	Running bool `json:"running"`
+	PID     int  `json:"pid,omitempty"`
+	// StandbySignal: standby.signal (or recovery.signal) is there.
+	StandbySignal bool `json:"standby_signal"`
+	// Interrupted: a journal says that a rewind was begun and not finished.
+	Interrupted bool `json:"interrupted"`
+}
+
+// Upstream is what the leader's server said of itself and of us.
+type Upstream struct {
+	SystemID   pg.SystemID `json:"system_id"`
+	InRecovery bool        `json:"in_recovery"`
+	Timeline   pg.Timeline `json:"timeline"`
+	// Streaming: the leader shows a walsender in state "streaming" whose
+	// application_name is our member name.
+	Streaming bool `json:"streaming"`
+}

@@ -1,0 +1,76 @@
+// Package hook brings one node back into its cluster: it looks, decides, takes
+// the lock, stops the server, has package rewind do the work, makes the node a
+// standby of the leader, starts it, and does not say that it is done before the
+// leader shows it streaming.
+//
+// # The run
+//
+//	          check         not root, the owner of PGDATA, a sound Config
+//	            |
+//	          look          etcd at one revision, PGDATA, the leader's server
+//	            |
+//	         Decide ------- wait, refuse ------------------> error
+//	            |  \------- nothing to do ------------------> report
+//	          settle        only a standby that runs and does not stream:
+//	            |           it may be about to (Config.SettleTimeout)
+//	          lock          for this term of this leader
+//	. . . . . . | . . . . . . . . . . . . . . . . . . . . . under the lock
+//	:      look again ----- another answer ----------------> release, that
+//	:           |
+//	:        connect ------ error -------------------------> release
+//	:           |
+//	:         stop          fast, then immediate; all processes are gone
+//	:           |
+//	:         plan -------- error -------------------------> start again
+//	:           |
+//	:         slot          on the leader, so that it keeps its WAL
+//	:           |
+//	:         apply         resumes what was interrupted before
+//	. . . . . . | . . . . . . . . . . . . . . . . . . . . . release
+//	          start         whoever comes first, this or a manager
+//	            |
+//	         stream         the leader's pg_stat_replication shows the member
+//	            |
+//	          report
+//
+// Decide is a pure function of what was seen (Facts), and is asked twice: once
+// for nothing but reading, and once under the lock, because between the two
+// another node, or another process of this one, may have changed what it rests
+// on. Everything under the lock runs in the lock's context, which ends when the
+// lease is lost or the leader changes; and at the last moment before pg_control
+// appears both are compared once more, in one transaction (Lock.Check).
+//
+// A dry run looks, decides and plans, on a running server as well as that can
+// be done; it takes no lock and writes nothing anywhere.
+//
+// # What each exit leaves behind
+//
+//   - An error of check, look, Decide, settle or lock: everything as it was.
+//   - An error of stop: what the server did of it. It may still be running.
+//   - An error of plan or slot, or of apply before it changed anything: the
+//     directory as it was. A server that ran before is started again, also when
+//     the run was cancelled or the lock was lost.
+//   - An error or a kill during apply: a directory without pg_control, which no
+//     server can start on, and a journal in it. The next run, against this
+//     leader or a later one, finishes the work. A slot that was made stays.
+//   - An error of start or stream: a complete directory; the lock is free. The
+//     server runs, unless it is the start that failed.
+//   - A kill at any time leaves the lock until its lease ends. The next run on
+//     the same host sees that the holder is dead and waits for that.
+//
+// The lock is given back before the server starts: it guards the copying, which
+// loads the leader and must not be done twice, and no longer than that.
+//
+// # The local server
+//
+// A pid file is not believed: see postmaster. Nothing is ever killed here;
+// pg_ctl, or the commands of the user, stop the server, and what does not end is
+// named in the error. Where a manager controls the server, its cluster should be
+// paused: it starts whatever it finds stopped. If it does so before the work has
+// begun, the engine notices and changes nothing; if after, it is welcome.
+//
+// # Imports
+//
+// dcs and rewind below, zap for the log; no driver, no etcd client, no command
+// line: those come in through the functions and interfaces of Hook.
+package hook

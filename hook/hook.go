@@ -1,0 +1,89 @@
+package hook
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/rewind"
+)
+
+// Lock is the cluster-wide lock while it is held.
+type Lock interface {
+	// Context ends when the lock is lost or the leader changes, with the cause.
+	Context() context.Context
+	// Check compares lock and leader once more.
+	Check(ctx context.Context) error
+	// Release gives the lock back; also when the context has ended.
+	Release(ctx context.Context) error
+}
+
+// Cluster is what the hook asks of etcd.
+type Cluster interface {
+	Topology(ctx context.Context) (dcs.Topology, error)
+	Lock(ctx context.Context, req dcs.LockRequest) (Lock, error)
+	// Locks lists who holds locks of this cluster.
+	Locks(ctx context.Context) ([]dcs.Owner, error)
+}
+
+// Server is the leader's server, as far as questions go. Errors are of package
+// rewind's kinds: rewind.ErrSourceUnavailable, ErrSourceAuth, ErrSourcePrivilege.
+type Server interface {
+	// Upstream asks for its identity and role, and whether it shows a walsender
+	// in state "streaming" for that application_name.
+	Upstream(ctx context.Context, applicationName string) (Upstream, error)
+	// Streaming returns the walsender of that application_name, the youngest
+	// where there are several; ok is false when there is none.
+	Streaming(ctx context.Context, applicationName string) (s Streaming, ok bool, err error)
+	// EnsureSlot makes the physical slot if it is not there.
+	EnsureSlot(ctx context.Context, name string) (created bool, err error)
+	Close() error
+}
+
+// Hook brings one node back into its cluster.
+type Hook struct {
+	Config  Config
+	Cluster Cluster
+	// OpenSource connects to the leader to fetch from it, with so many
+	// connections; OpenServer connects to ask it questions. They are functions
+	// because only the program knows the driver: this package does not import pgx.
+	OpenSource func(ctx context.Context, conninfo string, connections int) (rewind.Source, error)
+	OpenServer func(ctx context.Context, conninfo string) (Server, error)
+	// Log receives what is done and why; must not be nil (zap.NewNop will do).
+	Log *zap.Logger
+	// OnEvent receives the engine's events; may be nil.
+	OnEvent func(rewind.Event)
+
+	// newEngine stands between this package and the engine, for tests; nil is the engine.
+	newEngine func(*rewind.Engine) engine
+}
+
+// engine is what a run needs of *rewind.Engine.
+type engine interface {
+	Plan(ctx context.Context) (*rewind.Plan, error)
+	Apply(ctx context.Context, p *rewind.Plan) (*rewind.Report, error)
+}
+
+var _ engine = (*rewind.Engine)(nil)
+
+// Rejoin brings the node back, or tells why not. The report is never nil: next
+// to an error it holds what came to be known and done before it, and its
+// Outcome is empty.
+//
+// Errors are those of this package, of dcs and of rewind, for errors.Is. Those
+// that ErrNoLeader, ErrUnknownLeader and ErrLeaderNotReady stand for, and lost
+// races for the lock, may pass by themselves; see doc.go for what each exit
+// leaves behind.
+func (h *Hook) Rejoin(ctx context.Context) (*Report, error) {
+	r := h.begin()
+	return r.end(r.rejoin(ctx))
+}
+
+// DryRun says what Rejoin would do and changes nothing anywhere: it writes no
+// file, takes no lock, makes no slot, and leaves a running server alone. What
+// would make Rejoin wait or refuse is the same error here.
+func (h *Hook) DryRun(ctx context.Context) (*Report, error) {
+	r := h.begin()
+	return r.end(r.dryRun(ctx))
+}

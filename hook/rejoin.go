@@ -1,0 +1,284 @@
+package hook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/rewind"
+)
+
+// rejoin is the whole run; doc.go draws it.
+func (r *run) rejoin(ctx context.Context) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	var d Decision
+	err := r.step("look", func() (err error) {
+		d, err = r.look(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if d.Verb == VerbRejoin && r.mayComeByItself() {
+		err := r.step("settle", func() (err error) {
+			d, err = r.settle(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	switch d.Verb {
+	case VerbNothing:
+		return r.leave(ctx)
+	case VerbRejoin:
+	default:
+		return d.error()
+	}
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	if err := r.locked(ctx); err != nil {
+		return err
+	}
+	if r.report.Decision.Verb == VerbNothing {
+		return r.leave(ctx)
+	}
+	return r.bringUp(ctx)
+}
+
+// leave reports a node that is where it should be.
+func (r *run) leave(ctx context.Context) error {
+	r.report.Outcome = OutcomeNothing
+	m, ok := leaderMember(r.facts.Topology)
+	if !ok {
+		return nil
+	}
+	err := r.withServer(ctx, m, func(s Server) error {
+		st, ok, err := s.Streaming(ctx, r.cfg.Name)
+		if ok && err == nil {
+			r.report.Streaming = &st
+		}
+		return err
+	})
+	if err != nil { // it was seen streaming a moment ago
+		r.warn("how far the node is was not to be learned: %v", err)
+	}
+	return nil
+}
+
+// prepare finds out, while the server is still up, whether it could be stopped
+// and started.
+func (r *run) prepare(ctx context.Context) (err error) {
+	r.server, err = newServer(ctx, r.cfg, r.facts.Local.Major)
+	if err != nil {
+		return err
+	}
+	if l := r.facts.Local; l.Running && r.cfg.Control == ControlNone {
+		return &Error{Op: fmt.Sprintf("look at the server (pid %d)", l.PID), Err: ErrServerRunning,
+			Advice: "postgresql.control is none: stop the server, then run it again"}
+	}
+	r.warnOfManager()
+	return nil
+}
+
+// warnOfManager: a manager that is alive starts a server that it finds stopped,
+// within seconds, unless its cluster is paused. Once pg_control has been moved
+// away no start succeeds, and a start that comes before is noticed by the
+// engine, which then changes nothing.
+func (r *run) warnOfManager() {
+	t := r.facts.Topology
+	me, ok := t.Member(r.cfg.Name)
+	if ok && me.Lease != 0 && me.State != "stopped" && !t.Config.Paused && r.facts.Local.Running {
+		r.warn("the manager of %s is alive and its cluster is not paused: it may start the server before the work begins", me.Name)
+	}
+}
+
+// locked does what needs the lock, and gives it back.
+func (r *run) locked(ctx context.Context) error {
+	leader := *r.facts.Topology.Leader
+	var lock Lock
+	err := r.step("lock", func() (err error) {
+		lock, err = r.acquire(ctx, leader)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = withCause(lock.Context(), r.underLock(lock.Context(), lock, leader))
+	if e := lock.Release(context.WithoutCancel(ctx)); e != nil {
+		r.warn("the lock was not given back and ends by itself in %s: %v", r.cfg.LockTTL, e)
+	}
+	return err
+}
+
+// withCause puts the reason why ctx ended before an error that only says that
+// it did.
+func withCause(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if err == nil || cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
+}
+
+// underLock decides once more, as others may have worked between the first look
+// and the lock, and rewinds. ctx ends with the lock and with the leader's term.
+func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err error) {
+	var d Decision
+	err = r.step("look again", func() (err error) {
+		d, err = r.look(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if is := r.facts.Topology.Leader; is != nil && !is.Same(leader) {
+		return fmt.Errorf("look again: %w: from %s to %s", dcs.ErrLeaderChanged, leader.Name, is.Name)
+	}
+	switch d.Verb {
+	case VerbNothing:
+		return nil
+	case VerbRejoin:
+	default:
+		return d.error()
+	}
+	// Before the server is stopped: a login that fails costs nobody anything.
+	src, err := r.openSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	wasRunning := r.facts.Local.Running
+	err = r.step("stop", func() error { return r.server.stop(ctx) })
+	if err != nil {
+		return err
+	}
+	r.control, _ = os.ReadFile(filepath.Join(r.cfg.PGData, controlFile)) // only for comparing
+	if err := r.rewind(ctx, lock, src); err != nil {
+		return r.explain(ctx, err, wasRunning)
+	}
+	return nil
+}
+
+// explain adds to an error what state it leaves, and brings a server that was
+// stopped for the work up again where that is possible.
+func (r *run) explain(ctx context.Context, cause error, wasRunning bool) error {
+	now, err := os.ReadFile(filepath.Join(r.cfg.PGData, controlFile))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (the work was begun: no server can start here until it is finished; run it again)", cause)
+	case !wasRunning:
+		return cause
+	}
+	what := "nothing was changed"
+	if !bytes.Equal(now, r.control) {
+		what = "the data directory is complete"
+	}
+	// Also when ctx has ended: that is no reason to leave the node down.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StartTimeout+settle)
+	defer cancel()
+	if err := r.step("start again", func() error { return r.server.start(ctx) }); err != nil {
+		return fmt.Errorf("%w (%s, but the server does not start again: %w)", cause, what, err)
+	}
+	return fmt.Errorf("%w (%s, and the server runs again)", cause, what)
+}
+
+// rewind plans and applies. The slot is made in between: not before the plan,
+// so that a plan that fails leaves nothing on the leader that holds back WAL
+// for ever; not after the work, so that the WAL of that time is still there.
+func (r *run) rewind(ctx context.Context, lock Lock, src rewind.Source) error {
+	standby, err := r.cfg.standby(r.report.Decision.Source, r.cfg.slot(r.facts.Topology))
+	if err != nil {
+		return err
+	}
+	e := r.newEngine(src, rewind.Options{Standby: standby, BeforeCommit: lock.Check})
+	if err := r.step("plan", func() error { return r.plan(ctx, e) }); err != nil {
+		return err
+	}
+	if standby.Slot != "" {
+		err := r.step("slot", func() (err error) {
+			standby.Slot, err = r.ensureSlot(ctx, standby.Slot)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if r.report.Standby, err = shown(standby); err != nil {
+		return err
+	}
+	return r.step("apply", func() error { return r.apply(ctx, e) })
+}
+
+// ensureSlot returns the slot to use. Where slots are used only because the
+// cluster does so, a user who may not make one is no obstacle: the cluster's
+// manager makes its own.
+func (r *run) ensureSlot(ctx context.Context, name string) (string, error) {
+	var created bool
+	err := r.withServer(ctx, r.report.Decision.Source, func(s Server) (err error) {
+		created, err = s.EnsureSlot(ctx, name)
+		return err
+	})
+	switch {
+	case err == nil:
+		r.report.SlotCreated = created
+		r.log.Info("slot on the leader", zap.String("slot", name), zap.Bool("created", created))
+		return name, nil
+	case errors.Is(err, rewind.ErrSourcePrivilege) && r.cfg.Slots == SlotsAuto:
+		r.warn("no slot is used: %v", err)
+		return "", nil
+	}
+	return "", fmt.Errorf("make slot %q on the leader: %w", name, err)
+}
+
+func (r *run) apply(ctx context.Context, e engine) error {
+	rep, err := e.Apply(ctx, r.report.Plan)
+	if rep != nil {
+		r.report.FetchedBytes, r.report.Phases = rep.FetchedBytes, rep.Durations
+	}
+	if err != nil && r.report.SlotCreated {
+		r.warn("the slot %q stays on the leader and keeps WAL until this is run again, or the slot is dropped", r.report.Standby.PrimarySlotName)
+	}
+	return err
+}
+
+// bringUp starts the server and waits until it streams.
+func (r *run) bringUp(ctx context.Context) error {
+	if r.cfg.Control != ControlNone {
+		if err := r.step("start", func() error { return r.server.start(ctx) }); err != nil {
+			return err
+		}
+		begun := time.Now()
+		if err := r.step("stream", func() error { return r.awaitStreaming(ctx, begun) }); err != nil {
+			return err
+		}
+	}
+	r.report.Outcome = OutcomeRejoined
+	if r.report.Plan.Strategy == rewind.StrategyNone {
+		r.report.Outcome = OutcomeConfigured
+	}
+	return nil
+}
+
+func (r *run) openSource(ctx context.Context) (rewind.Source, error) {
+	m := r.report.Decision.Source
+	conninfo, err := r.cfg.sourceConninfo(m)
+	if err != nil {
+		return nil, err
+	}
+	src, err := r.h.OpenSource(ctx, conninfo, r.cfg.Connections)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the leader %s: %w", m.Name, err)
+	}
+	return src, nil
+}

@@ -1,0 +1,145 @@
+package hook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/rewind"
+)
+
+// run is one Rejoin or DryRun.
+type run struct {
+	h      *Hook
+	cfg    Config
+	log    *zap.Logger
+	report *Report
+	// facts are those of the last look.
+	facts Facts
+	// server is the local one; nil until it is known what to do.
+	server *server
+	// control is the image of the control file when the server was down and
+	// nothing was changed yet.
+	control []byte
+}
+
+func (h *Hook) begin() *run {
+	cfg := h.Config.withDefaults()
+	return &run{
+		h: h, cfg: cfg, log: h.Log.With(zap.String("member", cfg.Name)),
+		report: &Report{Started: time.Now(), Member: cfg.Name, Steps: []Step{}},
+	}
+}
+
+func (r *run) end(err error) (*Report, error) {
+	r.report.Finished = time.Now()
+	if err != nil {
+		r.report.Outcome = ""
+	}
+	return r.report, err
+}
+
+// step runs a stretch of the run under a name, for the log and the report.
+func (r *run) step(name string, fn func() error) error {
+	r.log.Debug("step begins", zap.String("step", name))
+	begun := time.Now()
+	err := fn()
+	took := time.Since(begun)
+	r.report.Steps = append(r.report.Steps, Step{Name: name, Duration: took})
+	if err != nil {
+		r.log.Info("step ended early", zap.String("step", name), zap.Duration("took", took), zap.Error(err))
+		return err
+	}
+	r.log.Info("step done", zap.String("step", name), zap.Duration("took", took))
+	return nil
+}
+
+// warn tells of what stops nothing, in the log and in the report.
+func (r *run) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.report.Warnings = append(r.report.Warnings, text)
+	r.log.Warn(text)
+}
+
+// check refuses what is wrong before anybody is asked anything.
+func (r *run) check() error {
+	if os.Geteuid() == 0 {
+		return checkUser(0, r.cfg.PGData)
+	}
+	if err := r.h.Config.Validate(); err != nil {
+		return err
+	}
+	return checkUser(os.Geteuid(), r.cfg.PGData)
+}
+
+// look reads etcd, the data directory and, where that does not decide, asks
+// the leader's server; then it decides.
+func (r *run) look(ctx context.Context) (Decision, error) {
+	f := Facts{Name: r.cfg.Name}
+	var err error
+	if f.Topology, err = r.h.Cluster.Topology(ctx); err != nil {
+		return Decision{}, err
+	}
+	if f.Local, err = ReadLocal(ctx, r.cfg.PGData); err != nil {
+		return Decision{}, err
+	}
+	d := Decide(f)
+	if d.Verb == VerbAsk {
+		err = r.withServer(ctx, d.Source, func(s Server) error {
+			u, err := s.Upstream(ctx, f.Name)
+			f.Upstream = &u
+			return err
+		})
+		if err != nil {
+			return Decision{}, fmt.Errorf("ask the leader %s: %w", d.Source.Name, err)
+		}
+		d = Decide(f)
+	}
+	r.facts = f
+	r.report.Scope, r.report.Topology, r.report.Local, r.report.Decision = f.Topology.Scope, f.Topology, &f.Local, d
+	if f.Topology.Leader != nil {
+		r.report.Leader = f.Topology.Leader.Name
+	}
+	r.log.Info("decided", zap.String("verb", string(d.Verb)), zap.String("reason", d.Reason),
+		zap.Int64("revision", f.Topology.Revision))
+	return d, nil
+}
+
+// withServer connects to a member's server for as long as fn takes. No
+// connection is kept over the work: it may take hours, and firewalls forget.
+func (r *run) withServer(ctx context.Context, m dcs.Member, fn func(Server) error) error {
+	conninfo, err := r.cfg.sourceConninfo(m)
+	if err != nil {
+		return err
+	}
+	s, err := r.h.OpenServer(ctx, conninfo)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(s), s.Close())
+}
+
+// newEngine makes the engine that rewinds from src.
+func (r *run) newEngine(src rewind.Source, opts rewind.Options) engine {
+	opts.Workers, opts.Preserve, opts.OnEvent = r.cfg.Connections, r.cfg.Preserve, r.h.OnEvent
+	e := &rewind.Engine{PGData: r.cfg.PGData, Source: src, Options: opts}
+	if r.h.newEngine != nil {
+		return r.h.newEngine(e)
+	}
+	return e
+}
+
+// plan asks the engine and puts the answer into the report.
+func (r *run) plan(ctx context.Context, e engine) error {
+	p, err := e.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	r.report.Plan, r.report.DatabaseBytes = p, p.Source.Bytes
+	return nil
+}
