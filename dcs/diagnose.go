@@ -56,7 +56,7 @@ func (p prober) diagnose(ctx context.Context, cause error) *Error {
 			texts = append(texts, fmt.Sprintf("%s is there, but: %v", p.endpoints[i], cause))
 			continue
 		}
-		if f.kind != ErrUnavailable && out.Kind == ErrUnavailable {
+		if f.kind != ErrUnavailable && out.Kind == ErrUnavailable { //nolint:errorlint // a kind is a sentinel itself, never wrapped
 			out.Kind, out.hint = f.kind, f.hint
 		}
 		texts = append(texts, fmt.Sprintf("%s: %v", p.endpoints[i], f.err))

@@ -47,7 +47,9 @@ func (f *fetcher) addFile(src, dst string, size int64) error {
 
 // addSegment queues the first n bytes of a WAL segment; the rest of the copy is
 // zeros, which is how a segment looks behind the end of WAL.
-func (f *fetcher) addSegment(src, dst string, n, size int64) error { return f.addPieces(src, dst, n, size) }
+func (f *fetcher) addSegment(src, dst string, n, size int64) error {
+	return f.addPieces(src, dst, n, size)
+}
 
 // addPieces queues the first n bytes of a file that several workers will write:
 // it must be there, and empty, before. It is made of the given size.
