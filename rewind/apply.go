@@ -24,7 +24,7 @@ func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error)
 	if err := a.apply(ctx); err != nil {
 		return nil, err
 	}
-	return &Report{Plan: p, FetchedBytes: a.fetched, MinRecovery: a.minRecovery, Durations: a.run.finish()}, nil
+	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Durations: a.run.finish()}, nil
 }
 
 // applier carries one Apply call.
@@ -36,7 +36,8 @@ type applier struct {
 	resume  *resume
 	journal *journal.Journal
 
-	fetched     int64
+	fetched     int64 // WAL included
+	fetchedWAL  int64
 	minRecovery pg.LSN
 }
 
@@ -44,7 +45,7 @@ func (a *applier) apply(ctx context.Context) (err error) {
 	if err := a.checkUnchanged(); err != nil {
 		return err
 	}
-	if a.p.Strategy == StrategyNone && len(a.p.WAL.SetAside) == 0 {
+	if a.p.onlyStandby() {
 		a.run.begin(PhaseFinish, 0)
 		return a.writeStandby()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +31,10 @@ type piece struct {
 type fetcher struct {
 	a      *applier
 	pieces []piece
-	bytes  atomic.Int64
+	bytes  atomic.Int64 // WAL included
+	wal    atomic.Int64
+	// gone are files that vanished from the source during the work.
+	gone sync.Map
 }
 
 func (a *applier) newFetcher() *fetcher { return &fetcher{a: a} }
@@ -96,6 +100,7 @@ func (f *fetcher) run(ctx context.Context) error {
 	}
 	err := g.Wait()
 	f.a.fetched += f.bytes.Load()
+	f.a.fetchedWAL += f.wal.Load()
 	f.pieces = nil
 	if err == nil {
 		err = context.Cause(ctx)
@@ -122,6 +127,9 @@ func (f *fetcher) batch(ctx context.Context, pieces []piece) (err error) {
 			return &Error{Op: "fetch", Path: p.Path, Err: fmt.Errorf("%w: the source answers %d bytes of %q at %d", ErrDamaged, len(c.Data), c.Path, c.Offset)}
 		}
 		f.bytes.Add(int64(len(c.Data)))
+		if inWAL(p.Path) {
+			f.wal.Add(int64(len(c.Data)))
+		}
 		f.a.run.advance(int64(len(c.Data)))
 		return w.write(p, c)
 	})
@@ -161,6 +169,9 @@ func (w *pieceWriter) write(p *piece, c Chunk) error {
 		return sourceWALGone(p)
 	}
 	if err := w.open(p); err != nil {
+		if _, gone := w.f.gone.Load(p.dst); gone && isMissing(err) {
+			return nil // another worker was told so first
+		}
 		return err
 	}
 	w.suspect = append(w.suspect, badPages(w.f.a.p, p, c.Data)...)
@@ -180,6 +191,7 @@ func (w *pieceWriter) missing(p *piece) error {
 	if err := w.close(); err != nil {
 		return err
 	}
+	w.f.gone.Store(p.dst, true)
 	return w.f.a.w.remove(p.dst)
 }
 
@@ -200,8 +212,12 @@ func (w *pieceWriter) open(p *piece) (err error) {
 	} else {
 		w.file, err = w.f.a.w.modify(p.dst)
 	}
+	if err != nil {
+		w.file = nil
+		return err
+	}
 	w.path = p.dst
-	return err
+	return nil
 }
 
 // badPages returns the blocks in data that fail their checksum.

@@ -106,8 +106,8 @@ type verdict struct {
 // decide is the heart of the plan: one path in, one verdict out.
 func (d *decider) decide(j *joined) (verdict, error) {
 	switch {
-	case j.path == controlRel || inWAL(j.path):
-		return verdict{}, nil // the end of the work, and planWAL
+	case j.path == controlRel || j.path == JournalDir || inWAL(j.path):
+		return verdict{}, nil // the end of the work, our own, and planWAL
 	case pg.Excluded(j.path):
 		return d.excluded(j), nil
 	case !pg.InDataDirs(j.path), d.preserved(j.path):

@@ -14,6 +14,9 @@ type lostCounter struct {
 	lost     Lost
 	rels     map[pg.RelFileLocator]*LostRelation
 	prepared map[pg.XID]struct{}
+	// files and databases that were made there.
+	files     map[pg.RelFileLocator]struct{}
+	databases map[pg.Oid]struct{}
 }
 
 func (l *lostCounter) add(rec *pgwal.Record) {
@@ -30,6 +33,21 @@ func (l *lostCounter) add(rec *pgwal.Record) {
 		}
 	}
 	l.rows(rec)
+}
+
+// created notes what a record has made.
+func (l *lostCounter) created(changed []pgwal.FileChange) {
+	if l.files == nil {
+		l.files, l.databases = map[pg.RelFileLocator]struct{}{}, map[pg.Oid]struct{}{}
+	}
+	for _, c := range changed {
+		switch {
+		case c.Kind == pgwal.ChangeDatabase:
+			l.databases[c.DB] = struct{}{}
+		case c.Fork == pg.MainFork:
+			l.files[c.Locator] = struct{}{}
+		}
+	}
 }
 
 func (l *lostCounter) transaction(x pgwal.XactEnd) {
@@ -98,6 +116,9 @@ func (l *lostCounter) result(from, to pg.LSN) Lost {
 		}
 	}
 	for _, r := range l.rels {
+		_, file := l.files[r.Locator]
+		_, database := l.databases[r.Locator.DB]
+		r.Created = file || database
 		out.Relations = append(out.Relations, *r)
 	}
 	slices.SortFunc(out.Relations, func(a, b LostRelation) int {

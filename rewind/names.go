@@ -17,7 +17,7 @@ const (
 	controlRel = "global/pg_control"
 )
 
-var actionNames = [...]string{"", "mkdir", "symlink", "copy", "tail", "blocks", "truncate", "remove"}
+var actionNames = [...]string{"", "symlink", "mkdir", "copy", "tail", "blocks", "truncate", "remove"}
 
 // String gives the action's name in lower case: "copy".
 func (a Action) String() string {

@@ -46,6 +46,11 @@ type Plan struct {
 	Digest string `json:"digest"`
 }
 
+// onlyStandby tells whether nothing is to be done but to write the standby settings.
+func (p *Plan) onlyStandby() bool {
+	return p.Strategy == StrategyNone && len(p.WAL.SetAside) == 0 && p.WAL.Trim == nil && !p.Resumed
+}
+
 // Strategy is a way to find the blocks that differ.
 type Strategy string
 
@@ -87,8 +92,8 @@ type Action uint8
 
 // The actions. Blocks of an Entry are copied whatever its action.
 const (
-	ActionMkdir    Action = iota + 1 // make the directory
-	ActionSymlink                    // make the link (a tablespace)
+	ActionSymlink  Action = iota + 1 // make the link (a tablespace), and what it points to
+	ActionMkdir                      // make the directory
 	ActionCopy                       // fetch the whole file
 	ActionTail                       // fetch what the source's file has beyond the target's end
 	ActionBlocks                     // nothing but the blocks
@@ -187,6 +192,9 @@ type LostRelation struct {
 	Deleted  int64             `json:"deleted"`
 	// Records counts WAL records that touch the relation in any way.
 	Records int64 `json:"records"`
+	// Created: the file, or its database, was made behind the fork. The source
+	// may have given the same number to something else.
+	Created bool `json:"created,omitempty"`
 }
 
 // Report is what Apply did.
@@ -194,6 +202,8 @@ type Report struct {
 	Plan *Plan `json:"plan"`
 	// FetchedBytes is what really came over the network.
 	FetchedBytes int64 `json:"fetched_bytes"`
+	// FetchedWALBytes is the part of it that is WAL.
+	FetchedWALBytes int64 `json:"fetched_wal_bytes"`
 	// MinRecovery is where the rewound node becomes consistent.
 	MinRecovery pg.LSN `json:"min_recovery"`
 	// Durations by phase.

@@ -168,14 +168,12 @@ func (pl *planner) scan(ctx context.Context) (err error) {
 }
 
 // choose picks the strategy, and says why.
-func (pl *planner) choose(context.Context) error {
+func (pl *planner) choose(ctx context.Context) error {
 	fork, c := pl.p.Fork.LSN, pl.target.control
-	if fork == pg.MaxLSN && pl.state.Running && !pl.state.InRecovery && pl.changes.end > pl.state.InsertLSN {
-		return &Error{Op: "compare nodes", LSN: pl.changes.end,
-			Err:    fmt.Errorf("%w: both are on timeline %d, and this node has WAL that the source, at %s, never wrote", ErrNoStrategy, pl.target.timeline, pl.state.InsertLSN),
-			Advice: "two servers wrote on the same timeline; where they part cannot be told from their histories: take a new base backup"}
+	if err := pl.checkSameBranch(ctx); err != nil {
+		return err
 	}
-	if end := dataEnd(c, pl.changes.end); end <= fork && pl.resume == nil {
+	if end := dataEnd(c, pl.changes.end); end <= fork && !pl.resume.copied() {
 		pl.p.Strategy = StrategyNone
 		pl.p.Reason = "everything that this node has is in the source's history"
 		if pl.changes.end > fork {
@@ -265,6 +263,9 @@ func (pl *planner) planWAL(m *fileMap) (err error) {
 		end:     pl.p.Source.EndOfWAL,
 		files:   m.files,
 	}
+	if w.aside, err = pl.t.names(asideDir); err != nil {
+		return err
+	}
 	pl.p.WAL, err = w.plan()
 	return err
 }
@@ -286,7 +287,7 @@ func (pl *planner) wal(context.Context) error {
 // check predicts failures, after the totals that it needs.
 func (pl *planner) check(context.Context) error {
 	pl.p.Totals = pl.totals()
-	if pl.p.Strategy == StrategyNone && len(pl.p.WAL.SetAside) == 0 {
+	if pl.p.onlyStandby() {
 		return nil
 	}
 	return preflight(pl.t, pl.p)

@@ -40,6 +40,20 @@ type resume struct {
 
 func (r *resume) first() *Plan { return r.plans[0] }
 
+// copied tells whether one of the interrupted runs was to change data files;
+// false for a nil r.
+func (r *resume) copied() bool {
+	if r == nil {
+		return false
+	}
+	for _, p := range r.plans {
+		if p.Strategy != StrategyNone {
+			return true
+		}
+	}
+	return false
+}
+
 // begun returns what the interrupted runs may have written; nil for a nil r.
 func (r *resume) begun() *begun {
 	if r == nil {

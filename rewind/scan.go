@@ -13,8 +13,9 @@ import (
 type changes struct {
 	pages *pageMap
 	lost  Lost
-	// end is the end of the last valid record.
-	end pg.LSN
+	// last and end are where the last valid record begins and ends; last is zero
+	// when there was none.
+	last, end pg.LSN
 }
 
 // scanner reads the target's WAL from the common checkpoint to its end.
@@ -68,7 +69,7 @@ func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
 		if err := s.record(rec, from); err != nil {
 			return err
 		}
-		s.out.end = rec.End
+		s.out.last, s.out.end = rec.LSN, rec.End
 		s.progress(int64(rec.End - from))
 	}
 }
@@ -131,6 +132,9 @@ func (s *scanner) record(rec *pgwal.Record, from pg.LSN) error {
 	}
 	if behind {
 		s.lost.add(rec)
+		if rec.CreatesFiles() {
+			s.lost.created(changed)
+		}
 	}
 	return nil
 }

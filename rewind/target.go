@@ -212,6 +212,16 @@ func (t *target) readDir(dir string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
+// names are the names in a directory; none when it is not there.
+func (t *target) names(dir string) (map[string]bool, error) {
+	entries, err := t.readDir(dir)
+	out := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		out[e.Name()] = true
+	}
+	return out, err
+}
+
 func (t *target) describe(p string, fi fs.FileInfo) (File, error) {
 	f := File{Path: p, Mode: fi.Mode().Perm()}
 	switch {

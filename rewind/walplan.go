@@ -21,6 +21,8 @@ type walPlanner struct {
 	// known, zero when it is not to be fetched.
 	from, end pg.LSN
 	files     map[string]*joined
+	// aside are the names of files that an interrupted run moved aside.
+	aside map[string]bool
 }
 
 // plan decides about every file in pg_wal. When nothing has to be replayed
@@ -123,7 +125,9 @@ func (w *walPlanner) trim(out *WALPlan, fetched map[string]bool) {
 		return
 	}
 	own := "pg_wal/" + pg.SegmentName(w.fork.Timeline, no, w.segSize)
-	if j := w.files[own]; j == nil || j.dst == nil || fetched[w.segmentPath(no)] {
+	j := w.files[own]
+	here := j != nil && j.dst != nil || w.aside[path.Base(own)]
+	if !here || fetched[w.segmentPath(no)] {
 		return
 	}
 	out.Trim = &Trim{Path: own, From: w.fork.LSN}

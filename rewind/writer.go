@@ -99,6 +99,11 @@ func (w *writer) symlink(p, to string) error {
 func (w *writer) create(p string) (*os.File, error) {
 	m, name := w.at(p)
 	f, err := m.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, w.fileMode)
+	if err == nil {
+		if err = f.Chmod(w.fileMode); err != nil { // whatever the umask says
+			err = errors.Join(err, f.Close())
+		}
+	}
 	if err != nil {
 		return nil, w.fail("create file", p, err)
 	}

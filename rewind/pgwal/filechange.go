@@ -69,6 +69,18 @@ func FileChanges(r *Record) ([]FileChange, error) {
 	return nil, nil
 }
 
+// CreatesFiles tells whether the FileChanges of the record are the making of
+// what they name, a relation's fork or a database, and not its end or its cut.
+func (r *Record) CreatesFiles() bool {
+	switch r.Rmgr {
+	case RmgrStorage:
+		return r.Op() == opStorageCreate
+	case RmgrDatabase:
+		return r.Op() == opDatabaseCreate || r.Op() == opDatabase0x10 && r.Major >= 15
+	}
+	return false
+}
+
 func (r *Record) unknownChange() error {
 	return fmt.Errorf("%w: lsn %s, resource manager %s, info %02X", ErrUnknownChange, r.LSN, r.Rmgr, r.Info)
 }

@@ -52,6 +52,7 @@ func (w *Workload) Setup(n *Node, rows int) error {
 	if err != nil {
 		return fmt.Errorf("set up workload: %w", err)
 	}
+	w.next++ // its keys are taken
 	return nil
 }
 
