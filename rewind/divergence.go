@@ -52,10 +52,37 @@ func newCommonCheckpoint(lsn pg.LSN, c pgcontrol.Checkpoint) commonCheckpoint {
 // was killed has flushed no more than its last restartpoint says.
 func findCheckpoint(ctx context.Context, r *pgwal.Reader, t node, fork pg.LSN) (commonCheckpoint, error) {
 	c := t.control
+	if l := t.label; l != nil && l.LSN < fork && l.Redo < c.CheckPointCopy.Redo {
+		return checkpointAt(ctx, r, l.LSN)
+	}
 	if c.CheckPoint < fork {
 		return newCommonCheckpoint(c.CheckPoint, c.CheckPointCopy), nil
 	}
 	return searchCheckpoint(ctx, r, t, fork, func(commonCheckpoint) bool { return true })
+}
+
+// checkpointAt reads the checkpoint record at a known position.
+func checkpointAt(ctx context.Context, r *pgwal.Reader, lsn pg.LSN) (commonCheckpoint, error) {
+	err := r.Seek(lsn)
+	var rec *pgwal.Record
+	if err == nil {
+		rec, err = r.Next(ctx)
+	}
+	if err != nil {
+		return commonCheckpoint{}, &Error{Op: "read the checkpoint that backup_label names", LSN: lsn, Err: fmt.Errorf("%w: %w", ErrTargetWAL, err)}
+	}
+	if _, ok := rec.Checkpoint(); !ok {
+		return commonCheckpoint{}, &Error{Op: "read the checkpoint that backup_label names", LSN: lsn, Err: fmt.Errorf("%w: there is another record", ErrDamaged)}
+	}
+	return parseCheckpoint(rec)
+}
+
+func parseCheckpoint(rec *pgwal.Record) (commonCheckpoint, error) {
+	body, err := pgcontrol.ParseCheckpoint(rec.Main, rec.Major)
+	if err != nil {
+		return commonCheckpoint{}, &Error{Op: "read checkpoint record", LSN: rec.LSN, Err: errors.Join(ErrDamaged, err)}
+	}
+	return newCommonCheckpoint(rec.LSN, body), nil
 }
 
 // searchCheckpoint goes back from before to the newest checkpoint that is good.
@@ -124,11 +151,11 @@ func lastCheckpointIn(ctx context.Context, r *pgwal.Reader, seg pg.SegmentNo, se
 		if _, ok := rec.Checkpoint(); !ok {
 			continue
 		}
-		body, err := pgcontrol.ParseCheckpoint(rec.Main, r.Major())
+		c, err := parseCheckpoint(rec)
 		if err != nil {
-			return nil, &Error{Op: "read checkpoint record", LSN: rec.LSN, Err: errors.Join(ErrDamaged, err)}
+			return nil, err
 		}
-		if c := newCommonCheckpoint(rec.LSN, body); good(c) {
+		if good(c) {
 			last = &c
 		}
 	}

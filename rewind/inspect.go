@@ -16,6 +16,8 @@ type node struct {
 	control  *pgcontrol.Control
 	timeline pg.Timeline
 	history  pg.History
+	// label is where a backup_label in the directory says to begin, nil for none.
+	label *Checkpoint
 }
 
 // maxHistorySize bounds a history file: a timeline switch a second for a day
@@ -99,8 +101,8 @@ func wait(ctx context.Context, d time.Duration) error {
 // interrupted, and its history.
 func readTarget(t *target, j *resume) (node, error) {
 	if j != nil {
-		h := j.first().Target.History
-		return node{control: j.control, timeline: h.Last(), history: h}, nil
+		was := j.first().Target
+		return node{control: j.control, timeline: was.History.Last(), history: was.History, label: was.Label}, nil
 	}
 	b, err := t.readFile(controlRel, pgcontrol.FileSize)
 	if err != nil {
@@ -111,8 +113,34 @@ func readTarget(t *target, j *resume) (node, error) {
 		return node{}, &Error{Op: "read control file", Path: controlRel, Err: classifyControl(err)}
 	}
 	n := node{control: c, timeline: timelineOf(c)}
+	if n.label, err = t.readLabel(c); err != nil {
+		return node{}, err
+	}
 	n.history, err = t.readHistory(n.timeline)
 	return n, err
+}
+
+// readLabel reads the backup_label of a directory that was rewound, or restored
+// from a backup, and not started to the end since: its data files hold
+// everything only up to where the label says to begin.
+func (t *target) readLabel(c *pgcontrol.Control) (*Checkpoint, error) {
+	const name = "backup_label"
+	b, err := t.readFile(name, pg.MaxLabelSize)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &Error{Op: "read file", Path: name, Err: err}
+	}
+	l, err := pg.ParseBackupLabel(b)
+	if err != nil {
+		return nil, &Error{Op: "read file", Path: name, Err: errors.Join(ErrDamaged, err)}
+	}
+	if !isStandby(c) {
+		return nil, &Error{Op: "read file", Path: name, Err: fmt.Errorf("%w: it holds a base backup that was never started", ErrNotDataDir),
+			Advice: "start it as a standby, or make it anew: there is nothing of its own in it that would be worth a rewind"}
+	}
+	return &Checkpoint{LSN: l.CheckpointLSN, Redo: l.StartLSN, Timeline: l.Timeline()}, nil
 }
 
 func (t *target) readHistory(tli pg.Timeline) (pg.History, error) {

@@ -73,6 +73,8 @@ type Side struct {
 	EndOfWAL pg.LSN `json:"end_of_wal"`
 	// Checkpoint is the location of the latest checkpoint in the control file.
 	Checkpoint pg.LSN `json:"checkpoint"`
+	// Label is where a backup_label says to begin replay; nil without one.
+	Label *Checkpoint `json:"label,omitempty"`
 	// Bytes is the size of the data directory without WAL.
 	Bytes int64 `json:"bytes"`
 	// Files counts its files.

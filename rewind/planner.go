@@ -98,7 +98,7 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 }
 
 func sideOf(n node) Side {
-	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint}
+	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint, Label: n.label}
 }
 
 // sourceEnd is up to where the node has to replay before it is consistent.
@@ -150,11 +150,16 @@ func (pl *planner) scan(ctx context.Context) (err error) {
 	if pl.common, err = findCheckpoint(ctx, r, pl.target, pl.p.Fork.LSN); err != nil {
 		return err
 	}
-	from, err := findScanStart(ctx, r, pl.target, pl.common)
-	if err != nil {
-		return err
-	}
 	s := &scanner{t: pl.t, node: pl.target, fork: pl.p.Fork.LSN, progress: pl.run.advanceTo}
+	// A standby whose files end before the fork is only asked what WAL it holds:
+	// of that it may have less than its files would need, and stream the rest.
+	s.complete = !isStandby(pl.target.control) || dataEnd(pl.target.control, 0) > s.fork || pl.resume.copied()
+	from := pl.common.LSN
+	if s.complete {
+		if from, err = findScanStart(ctx, r, pl.target, pl.common); err != nil {
+			return err
+		}
+	}
 	if pl.changes, err = s.run(ctx, pl.common, from); err != nil {
 		return err
 	}
@@ -180,6 +185,10 @@ func (pl *planner) choose(ctx context.Context) error {
 			pl.p.Reason = "the data files end before the fork; only WAL that was received and never replayed reaches behind it"
 		}
 		return nil
+	}
+	if c.WALLevel == pgcontrol.WALLevelMinimal {
+		return &Error{Op: "choose a strategy", Err: fmt.Errorf("%w: this node ran with wal_level = minimal", ErrNoStrategy),
+			Advice: "what was loaded under wal_level = minimal is not in the WAL; take a new base backup"}
 	}
 	if c.DataChecksumVersion == 0 && !c.WALLogHints {
 		return &Error{Op: "choose a strategy", Err: fmt.Errorf("%w: this node has neither data checksums nor wal_log_hints", ErrHints),
