@@ -29,7 +29,11 @@ func TestDryRun(t *testing.T) {
 			before.unchanged(t, s.old.Dir)
 		})
 		s.old.Must(t).Start()
+		if err := s.cluster.Put(t.Context(), "config", `{"pause":true}`); err != nil { // or its manager would be in charge
+			t.Fatal(err)
+		}
 		t.Run("then for real on the running server", func(t *testing.T) {
+			s.pause(t) // its manager would start it again
 			rep := s.rejoin(t, s.old, "rejoined")
 			if rep.Plan == nil || rep.Plan.Lost.Commits <= 0 {
 				t.Errorf("plan %+v, want lost commits", rep.Plan)
@@ -37,6 +41,14 @@ func TestDryRun(t *testing.T) {
 			follows(t, s.old, s.leader)
 		})
 	})
+}
+
+// pause is patronictl pause.
+func (s *scene) pause(t *testing.T) {
+	t.Helper()
+	if err := s.cluster.Put(t.Context(), "config", `{"ttl":30,"loop_wait":10,"pause":true,"postgresql":{"use_slots":true}}`); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // dryRun makes the dry run in both forms and looks at what must not change.

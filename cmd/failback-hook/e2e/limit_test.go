@@ -24,13 +24,8 @@ func TestLimitOfNodes(t *testing.T) {
 			return err
 		},
 	})
-	t.Cleanup(func() {
-		if err := second.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	closeWith(t, second)
 	second.Must(t).Stop(rewindtest.Fast)
-	s.lines = "lock:\n  ttl: 30s\n"
 	if err := s.cluster.PutMember(t.Context(), member(second, "replica")); err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +34,7 @@ func TestLimitOfNodes(t *testing.T) {
 	first := s.start(t, s.old, "--output", "json")
 	until(t, "the first node to take the lock", func() bool { return len(s.locks(t)) > 0 })
 	halt(t, first, syscall.SIGSTOP)
+	until(t, "it to be halted", func() bool { return halted(t, first) })
 	refused := s.run(t, second).must(t, 9)
 	if !strings.Contains(refused.stderr, `held by member "node1"`) {
 		t.Errorf("the second node is not told who holds the lock:\n%s", refused.stderr)
@@ -124,4 +120,3 @@ func halt(t *testing.T, r *running, sig syscall.Signal) {
 		t.Fatal(err)
 	}
 }
-

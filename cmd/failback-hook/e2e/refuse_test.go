@@ -1,18 +1,15 @@
 package e2e
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"hash/crc32"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/dcs/dcstest"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
@@ -45,6 +42,17 @@ func TestRefusals(t *testing.T) {
 		name: "the server runs and nobody may stop it", code: 15, says: []string{"is running"}, hint: "stop the server",
 		prepare: func(*testing.T, *scene) []string { return []string{"--control", "none"} },
 	}, false)
+	refuse(t, s, refusal{
+		name: "the server runs under a manager", code: 23, says: []string{"manager is in charge", "not paused"}, hint: "patronictl pause --wait " + scope,
+		prepare: func(*testing.T, *scene) []string { return nil },
+	}, false)
+	refuse(t, s, refusal{
+		name: "the server runs under its manager", code: 23, says: []string{"manager is in charge"}, hint: "patronictl pause",
+		prepare: func(*testing.T, *scene) []string { return nil },
+	}, false)
+	if !s.old.Running() {
+		t.Error("the server was stopped")
+	}
 	s.old.Must(t).Kill()
 	standby := s.leader.Standby(t, "node3")
 	for _, r := range concat(leaderRefusals(standby), clusterRefusals(), etcdRefusals(), loginRefusals(), directoryRefusals()) {
@@ -262,108 +270,6 @@ func futureControl(b []byte, major int) []byte {
 	binary.NativeEndian.PutUint32(b[version:], 9900)
 	binary.NativeEndian.PutUint32(b[crc:], crc32.Checksum(b[:crc], crc32.MakeTable(crc32.Castagnoli)))
 	return b
-}
-
-// leaderFor makes a member the leader for the time of a test; nobody for "".
-func (s *scene) leaderFor(t *testing.T, name string) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	err := s.cluster.RemoveLeader(ctx)
-	if err == nil && name != "" {
-		err = s.cluster.SetLeader(ctx, name)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.cluster.SetLeader(ctx, s.leader.Name); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func (s *scene) memberFor(t *testing.T, m, after dcstest.Member) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	if err := s.cluster.PutMember(ctx, m); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.cluster.PutMember(ctx, after); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func (s *scene) initializeFor(t *testing.T, value string) {
-	t.Helper()
-	resp, err := s.admin.Get(t.Context(), s.cluster.Prefix+"initialize")
-	if err != nil || len(resp.Kvs) != 1 {
-		t.Fatal(err, resp)
-	}
-	s.keyFor(t, "initialize", value, string(resp.Kvs[0].Value))
-}
-
-func (s *scene) configFor(t *testing.T, value string) {
-	t.Helper()
-	s.keyFor(t, "config", value, `{"postgresql":{"use_slots":true}}`)
-}
-
-func (s *scene) keyFor(t *testing.T, key, value, after string) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	if err := s.cluster.Put(ctx, key, value); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.cluster.Put(ctx, key, after); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// lockFor holds the lock as another process, of this test, does.
-func (s *scene) lockFor(t *testing.T, memberName string) *dcs.Lock {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	client, err := dcs.Open(ctx, dcs.ClientConfig{Endpoints: []string{s.etcd.Endpoint()}, Scope: scope})
-	if err != nil {
-		t.Fatal(err)
-	}
-	topology, err := client.Topology(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := client.Acquire(ctx, dcs.LockRequest{Member: memberName, Operation: "test", Leader: *topology.Leader})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lock.Release(ctx); err != nil {
-			t.Error(err)
-		}
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return lock
-}
-
-// fileFor changes a file of the stopped node for the time of a test.
-func (s *scene) fileFor(t *testing.T, name string, change func([]byte) []byte) {
-	t.Helper()
-	path := filepath.Join(s.old.Dir, name)
-	was := readFile(t, path)
-	writeFile(t, path, string(change([]byte(was))))
-	t.Cleanup(func() { writeFile(t, path, was) })
-}
-
-// passfile writes a libpq password file for every server and user.
-func (s *scene) passfile(t *testing.T, name, password string) string {
-	t.Helper()
-	path := filepath.Join(s.dir, "pgpass-"+name)
-	writeFile(t, path, "*:*:*:*:"+password+"\n")
-	return path
 }
 
 // TestStalledEtcdEndsInTime: etcd accepts connections and says nothing more.

@@ -136,11 +136,15 @@ func checkLeaderView(t *testing.T, s *scene) {
 }
 
 // TestCleanSwitchover: the old primary has nothing that the leader lacks. It
-// only has to become a standby, and nothing is copied.
+// only has to become a standby, and nothing is copied. Here two users share the
+// work, as with Patroni: the one that reads may make no slot, so none is used.
 func TestCleanSwitchover(t *testing.T) {
 	t.Parallel()
 	rewindtest.ForEachMajor(t, func(t *testing.T, pg rewindtest.Install) {
-		s := newScene(t, pg, rewindtest.Opts{Seed: 103, Clean: true})
+		s := newScene(t, pg, rewindtest.Opts{Seed: 103, Clean: true, Before: func(old, _ *rewindtest.Node) error {
+			return old.Exec("ALTER ROLE rewind_user NOREPLICATION", "CREATE ROLE replicator LOGIN REPLICATION")
+		}})
+		s.lines = "replication:\n  conninfo: user=replicator\n"
 		rep := s.rejoin(t, s.old, "configured")
 		if rep.FetchedBytes != 0 {
 			t.Errorf("fetched %d bytes, want none", rep.FetchedBytes)
@@ -150,6 +154,12 @@ func TestCleanSwitchover(t *testing.T) {
 		}
 		if rep.Streaming == nil || rep.Streaming.Timeline != 2 {
 			t.Errorf("streaming %+v, want timeline 2", rep.Streaming)
+		}
+		if rep.Standby == nil || rep.Standby.PrimarySlotName != "" || !strings.Contains(rep.Standby.PrimaryConninfo, "user=replicator") {
+			t.Errorf("standby settings %+v; want no slot, and user replicator", rep.Standby)
+		}
+		if !strings.Contains(strings.Join(rep.Warnings, "\n"), "no slot is used") {
+			t.Errorf("warnings %q do not say that no slot is used", rep.Warnings)
 		}
 		follows(t, s.old, s.leader)
 	})

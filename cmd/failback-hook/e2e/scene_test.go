@@ -255,6 +255,18 @@ func (s *scene) rejoin(t *testing.T, n *rewindtest.Node, outcome string, args ..
 	return rep
 }
 
+// closeWith ends a node with the test; those of the pair end by themselves.
+func closeWith(t *testing.T, n *rewindtest.Node) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(n.Log(60))
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // follows proves that the node is the leader's standby with all of its data: it
 // receives what is written now, and every row is the same on both.
 func follows(t *testing.T, n, leader *rewindtest.Node) {
