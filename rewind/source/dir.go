@@ -48,7 +48,7 @@ func OpenDir(path string) (*Dir, error) {
 			return nil, &rewind.Error{Op: op, Path: path, Err: &kindError{rewind.ErrNotDataDir, err}}
 		}
 	}
-	if err := refuseRunning(data, path); err != nil {
+	if err := refuseRunning(path); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (d *Dir) State(ctx context.Context) (rewind.SourceState, error) {
 	if ctx.Err() != nil {
 		return state, context.Cause(ctx)
 	}
-	if err := refuseRunning(d.data, d.path); err != nil {
+	if err := refuseRunning(d.path); err != nil {
 		return state, err
 	}
 	for _, name := range []string{"standby.signal", "recovery.signal"} {

@@ -109,7 +109,7 @@ func TestConninfo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, source.SQLConfig{Conninfo: conninfo, Connections: 2})
 			state, err := s.State(t.Context())
-			if err != nil || !state.Running || state.InRecovery || state.InsertLSN == 0 || !state.FullPageWrites {
+			if err != nil || !state.Running || state.InRecovery || state.FlushLSN == 0 || !state.FullPageWrites {
 				t.Errorf("got %+v, %v", state, err)
 			}
 			if s.ServerMajor() != n.Install.Major || s.SystemIdentifier() == 0 {
@@ -138,12 +138,12 @@ func TestStandbyAsSource(t *testing.T) {
 	standby := n.Standby(t, "standby")
 	s := open(t, source.SQLConfig{Conninfo: standby.Conninfo()})
 	got, err := s.State(t.Context())
-	if err != nil || !got.InRecovery || got.InsertLSN != 0 {
+	if err != nil || !got.InRecovery || got.FlushLSN != 0 {
 		t.Errorf("a standby: got %+v, %v", got, err)
 	}
 	standby.Must(t).Promote()
 	got, err = s.State(t.Context())
-	if err != nil || got.InRecovery || got.InsertLSN == 0 {
+	if err != nil || got.InRecovery || got.FlushLSN == 0 {
 		t.Errorf("after its promotion: got %+v, %v", got, err)
 	}
 }

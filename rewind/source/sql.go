@@ -130,16 +130,16 @@ func (s *SQL) State(ctx context.Context) (rewind.SourceState, error) {
 	err := s.pool.do(ctx, op, new(int), func(ctx context.Context, ses *session) error {
 		// One snapshot of the role: a promotion between two calls of
 		// pg_is_in_recovery() would make the other function fail.
-		row, err := ses.row(ctx, `SELECT r, CASE WHEN NOT r THEN pg_current_wal_insert_lsn() END,
+		row, err := ses.row(ctx, `SELECT r, CASE WHEN NOT r THEN pg_current_wal_flush_lsn() END,
 			current_setting('full_page_writes') FROM (SELECT pg_is_in_recovery() OFFSET 0) AS now(r)`)
 		if err != nil {
 			return describe(op, "", err)
 		}
 		state.InRecovery = row[0] == "t"
 		state.FullPageWrites = row[2] == "on"
-		state.InsertLSN = 0
+		state.FlushLSN = 0
 		if row[1] != "" {
-			state.InsertLSN, err = pg.ParseLSN(row[1])
+			state.FlushLSN, err = pg.ParseLSN(row[1])
 		}
 		return err
 	})

@@ -49,7 +49,7 @@ func describe(op, path string, err error) error {
 	}
 	advice, kind := kindOf(err)
 	if c, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		err = c.Unwrap() // without the "failed to connect to `user=…`" in front
+		err = theOneThatCounts(c.Unwrap()) // without the "failed to connect to `user=…`" in front
 	}
 	if kind != nil {
 		err = &kindError{kind: kind, cause: err}
@@ -57,10 +57,39 @@ func describe(op, path string, err error) error {
 	return &rewind.Error{Op: op, Path: path, Advice: advice, Err: err}
 }
 
+// refusedTLS ends the driver's error for a server that has TLS switched off.
+const refusedTLS = "server refused TLS connection"
+
+// theOneThatCounts takes the refusals of TLS out of the errors of several
+// attempts: with sslmode=prefer, which is the default, such a refusal is the
+// usual beginning, and what came of the attempt without TLS is the error.
+func theOneThatCounts(err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var rest []error
+	for _, e := range joined.Unwrap() {
+		if !strings.HasSuffix(e.Error(), refusedTLS) {
+			rest = append(rest, e)
+		}
+	}
+	switch len(rest) {
+	case 0:
+		return err
+	case 1:
+		return rest[0]
+	}
+	return errors.Join(rest...)
+}
+
 // kindOf finds the kind of an error of the driver; nil where rewind has none.
 func kindOf(err error) (advice string, kind error) {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return serverKind(e)
+	}
+	if strings.HasSuffix(err.Error(), refusedTLS) {
+		return "the server does not offer TLS: switch ssl on there, or ask for less with sslmode", rewind.ErrSourceAuth
 	}
 	if isTLS(err) {
 		return "check sslmode, sslrootcert, sslcert and sslkey against the certificates of the source", rewind.ErrSourceAuth

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -88,6 +89,32 @@ func (u *Upstream) Timeline(ctx context.Context) (pg.Timeline, error) {
 		return 0, &rewind.Error{Op: op, Err: fmt.Errorf("%q: %w", v, rewind.ErrDamaged)}
 	}
 	return pg.Timeline(tli), nil
+}
+
+// PIDFile is the server's postmaster.pid: whoever reads the same in a local
+// directory has found this very server there. It needs the privilege to call
+// pg_read_binary_file(text); others get rewind.ErrSourcePrivilege.
+func (u *Upstream) PIDFile(ctx context.Context) (string, error) {
+	const op = "read the leader's postmaster.pid"
+	v, err := u.askOne(ctx, op, "SELECT encode(pg_read_binary_file('postmaster.pid'), 'hex')")
+	if err != nil {
+		return "", err
+	}
+	b, err := hex.DecodeString(v)
+	if err != nil {
+		return "", &rewind.Error{Op: op, Err: fmt.Errorf("%w: %w", rewind.ErrDamaged, err)}
+	}
+	return string(b), nil
+}
+
+// CheckConninfo tells what is wrong with a connection string before anything is
+// connected to. The files that it names are looked at. A host may be missing.
+func CheckConninfo(conninfo string) error {
+	config, err := SQLConfig{Conninfo: conninfo}.parse()
+	if err == nil && hostMissing(config) { // then TLS options were not looked at
+		_, err = SQLConfig{Conninfo: withHost(conninfo, "localhost")}.parse()
+	}
+	return err
 }
 
 // Checkpoint runs CHECKPOINT and waits for its end. It needs a superuser or,

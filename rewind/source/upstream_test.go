@@ -3,6 +3,8 @@ package source_test
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,11 @@ func TestUpstream(t *testing.T) {
 		checkRole(t, u, 1, false)
 		checkRole(t, openUpstream(t, standby.Conninfo()), 1, true)
 		checkSlots(t, n, u)
+		pidFile, err := os.ReadFile(filepath.Join(n.Dir, "postmaster.pid"))
+		must(t, err)
+		if got, err := u.PIDFile(t.Context()); err != nil || got != string(pidFile) {
+			t.Errorf("postmaster.pid is %q, %v, want %q", got, err, pidFile)
+		}
 		must(t, u.Checkpoint(t.Context()))
 
 		n.Must(t).Restart() // the next question goes over a new connection
@@ -112,7 +119,37 @@ func TestUpstreamPrivileges(t *testing.T) {
 	if err := u.Checkpoint(t.Context()); !errors.Is(err, rewind.ErrSourcePrivilege) || !strings.Contains(hint(err), "pg_checkpoint") {
 		t.Errorf("Checkpoint: got %v with hint %q", err, hint(err))
 	}
+	if _, err := u.PIDFile(t.Context()); !errors.Is(err, rewind.ErrSourcePrivilege) {
+		t.Errorf("PIDFile: got %v", err)
+	}
 	if _, err := u.EnsureSlot(t.Context(), "x"); !errors.Is(err, rewind.ErrSourcePrivilege) || !strings.Contains(hint(err), "REPLICATION") {
 		t.Errorf("EnsureSlot: got %v with hint %q", err, hint(err))
+	}
+}
+
+func TestCheckConninfo(t *testing.T) {
+	for conninfo, want := range map[string]string{
+		"":                                "",
+		"user=postgres sslmode=require":   "",
+		"usr=postgres":                    `unknown option "usr"`,
+		"user=postgres sslmode=certainly": "sslmode is invalid",
+	} {
+		err := source.CheckConninfo(conninfo)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", conninfo, err, want)
+		}
+	}
+}
+
+// TestRefusedTLS: that a server without TLS refuses it is the error when TLS was
+// demanded, and no part of it when it was only preferred.
+func TestRefusedTLS(t *testing.T) {
+	n := rewindtest.NewPrimary(t, rewindtest.Newest(t), rewindtest.Options{})
+	for sslmode, refused := range map[string]bool{"prefer": false, "require": true} {
+		_, err := source.OpenUpstream(t.Context(), n.Conninfo("user=nobody sslmode="+sslmode))
+		if !errors.Is(err, rewind.ErrSourceAuth) || strings.Contains(err.Error(), "TLS") != refused ||
+			strings.Contains(err.Error(), "does not exist") == refused {
+			t.Errorf("%s: got %v", sslmode, err)
+		}
 	}
 }

@@ -64,7 +64,7 @@ func (s *suite) state(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := state.InsertLSN != 0, state.Running && !state.InRecovery; got != want {
+	if got, want := state.FlushLSN != 0, state.Running && !state.InRecovery; got != want {
 		t.Errorf("%+v: an insert LSN goes with a running primary and with nothing else", state)
 	}
 }

@@ -1,4 +1,4 @@
-package hook
+package postmaster
 
 import (
 	"fmt"
@@ -119,7 +119,7 @@ func TestPostmaster(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := newDataDir(t)
 			want := tt.setup(t, dir)
-			got, err := postmaster(dir)
+			got, err := Find(dir)
 			if err != nil || got != want {
 				t.Errorf("got %d, %v, want %d", got, err, want)
 			}

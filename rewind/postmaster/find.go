@@ -1,4 +1,4 @@
-package hook
+package postmaster
 
 import (
 	"errors"
@@ -24,15 +24,15 @@ type pidFile struct {
 // may lie apart: the file has whole seconds, and the clock may have been set.
 const pidFileSlack = 3 * time.Second
 
-// maxPIDFile bounds what is read of a pid file.
-const maxPIDFile = 8 << 10
+// MaxPIDFile bounds what is read of a postmaster.pid, in bytes.
+const MaxPIDFile = 8 << 10
 
 // readPIDFile reads postmaster.pid; ok is false when there is none or nothing
 // can be made of it.
 func readPIDFile(pgdata string) (f pidFile, ok bool, err error) {
 	name := filepath.Join(pgdata, "postmaster.pid")
 	st, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() > maxPIDFile {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() > MaxPIDFile {
 		return pidFile{}, false, nil
 	}
 	if err != nil {
@@ -64,15 +64,15 @@ func parsePIDFile(s string) (pidFile, bool) {
 	return f, true
 }
 
-// postmaster finds the server that is alive on the data directory; zero when
-// there is none.
+// Find finds the server that is alive on the data directory and returns its
+// process id; zero when there is none.
 //
 // The pid file alone proves nothing: it stays when the machine crashes, and
 // after the reboot another program has the number; and it is in every copy that
 // was made of the directory of a running server. The file's absence proves
 // nothing either, as somebody may have removed it under a running server, so
 // the processes are looked through as well.
-func postmaster(pgdata string) (pid int, err error) {
+func Find(pgdata string) (pid int, err error) {
 	f, ok, err := readPIDFile(pgdata)
 	if err != nil {
 		return 0, err

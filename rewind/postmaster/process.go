@@ -1,4 +1,4 @@
-package hook
+package postmaster
 
 import (
 	"bytes"
@@ -118,6 +118,18 @@ func bootTime() (time.Time, bool) {
 // somebody left in the data directory is none of them.
 func (p process) isPostgres() bool {
 	return strings.HasPrefix(p.program, "postgres") || p.program == "postmaster" || p.program == "edb-postgres"
+}
+
+// Processes are the ids of the living processes of a server on the data
+// directory, with or without their postmaster: backends notice its death soon,
+// but not in the middle of everything, and while one is left it may write.
+func Processes(pgdata string) ([]int, error) {
+	family, err := serverProcesses(pgdata)
+	pids := make([]int, len(family))
+	for i, p := range family {
+		pids[i] = p.pid
+	}
+	return pids, err
 }
 
 // serverProcesses are the living processes of a server on the data directory,
