@@ -7,13 +7,13 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test race lint vet fuzz bench docs clean
+.PHONY: help build setup demo test race test-matrix tap lint vet fuzz bench docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/failback-hook, one static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/failback-hook ./cmd/failback-hook
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.linkedVersion=$(VERSION)' -o bin/failback-hook ./cmd/failback-hook
 
 setup: ## install PostgreSQL and a C compiler where they are missing (root, Debian)
 	@scripts/install-postgresql
@@ -25,6 +25,9 @@ test: setup ## unit and integration tests on every PostgreSQL found, and an embe
 	@scripts/covered
 	$(GO) test -count=1 -timeout 20m ./...
 
+test-matrix: setup ## the tests of engine, hook and program on 13 to 18, fetched by npm where missing
+	@scripts/test-matrix
+
 race: setup ## the same under the race detector
 	$(GO) test -race -count=1 -timeout 25m ./...
 
@@ -32,6 +35,9 @@ vet: ## go vet, gofmt, go mod tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt"; exit 1; }
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
+
+tap: setup ## PostgreSQL's own tests of pg_rewind, with our program in its place
+	@scripts/tap
 
 lint: vet ## vet, and golangci-lint
 	$(GO) run $(LINT) run ./...

@@ -7,24 +7,28 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/failback-hook/failback-hook/rewind/journal"
 	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
 // Apply carries the plan out. The data directory must be as it was when the
-// plan was made, and no server may run on it.
+// plan was made, and no server may run on it. The report comes with an error as
+// well: it tells how far the work came.
 func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error) {
-	t, err := openTarget(e.PGData)
+	t, err := e.open()
 	if err != nil {
 		return nil, err
 	}
 	defer closing(&err, t.close)
 	a := &applier{engine: e, run: e.newRun(), w: newWriter(t), p: p}
-	if err := a.apply(ctx); err != nil {
-		return nil, err
-	}
-	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Durations: a.run.finish()}, nil
+	a.w.before = e.beforeWrite
+	a.w.noSync = e.Options.NoSync
+	err = a.apply(ctx)
+	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Durations: a.run.finish()}, err
 }
 
 // applier carries one Apply call.
@@ -36,13 +40,16 @@ type applier struct {
 	resume  *resume
 	journal *journal.Journal
 
+	// still: the source is a stopped directory, in which nothing may change.
+	still bool
+
 	fetched     int64 // WAL included
 	fetchedWAL  int64
 	minRecovery pg.LSN
 }
 
 func (a *applier) apply(ctx context.Context) (err error) {
-	if err := a.checkUnchanged(); err != nil {
+	if err := a.checkUnchanged(ctx); err != nil {
 		return err
 	}
 	if a.p.onlyStandby() {
@@ -79,14 +86,11 @@ func (a *applier) apply(ctx context.Context) (err error) {
 
 // checkUnchanged looks once more at the directory: nothing may have happened to
 // it since the plan was made.
-func (a *applier) checkUnchanged() error {
+func (a *applier) checkUnchanged(ctx context.Context) error {
 	a.run.begin(PhaseInspect, 0)
-	running, pid, err := postmasterAlive(a.w.target)
+	err := refuseRunning(a.w.dir)
 	if err != nil {
 		return err
-	}
-	if running {
-		return &Error{Op: "check the data directory", Path: "postmaster.pid", Err: fmt.Errorf("%w: pid %d", ErrTargetRunning, pid), Advice: "stop the server first"}
 	}
 	if err := a.tidyFinished(); err != nil {
 		return err
@@ -97,7 +101,7 @@ func (a *applier) checkUnchanged() error {
 	if (a.resume != nil) != a.p.Resumed {
 		return a.changed("the journal of an interrupted run came or went")
 	}
-	now, err := readTarget(a.w.target, a.resume)
+	now, err := readTarget(ctx, a.w.target, a.resume)
 	if err != nil {
 		return err
 	}
@@ -178,6 +182,9 @@ func (a *applier) writePlan() error {
 
 func (a *applier) record(kind uint16, v any) error {
 	b, err := json.Marshal(v)
+	if err == nil {
+		err = a.w.step("journal", JournalDir)
+	}
 	if err != nil {
 		return err
 	}
@@ -191,6 +198,16 @@ func (a *applier) bring(ctx context.Context) error {
 	if err := a.fetchWAL(ctx, a.p.WAL.Fetch, a.p.Source.EndOfWAL); err != nil {
 		return err
 	}
+	for _, p := range a.p.WAL.Restore {
+		if err := a.restore(ctx, p); err != nil {
+			return err
+		}
+	}
+	state, err := a.engine.Source.State(ctx)
+	if err != nil {
+		return err
+	}
+	a.still = !state.Running
 	f := a.newFetcher()
 	for i := range a.p.Entries {
 		if err := a.prepare(f, &a.p.Entries[i]); err != nil {
@@ -216,6 +233,23 @@ func (a *applier) fetchWAL(ctx context.Context, files []File, end pg.LSN) error 
 		}
 	}
 	return f.run(ctx)
+}
+
+// restore brings a segment from the archive to where fetched ones wait.
+func (a *applier) restore(ctx context.Context, p string) error {
+	name := path.Base(p)
+	if a.w.archive == nil {
+		return a.changed("the restore command was taken away")
+	}
+	f, err := a.w.archive.open(ctx, name)
+	if err != nil {
+		return &Error{Op: "restore WAL", Path: p, Err: errors.Join(ErrTargetWAL, err)}
+	}
+	defer f.Close()
+	if _, err := checkSegmentSize(f, name, a.p.WALSegSize); err != nil {
+		return err
+	}
+	return a.w.copyFrom(f, staged(p), int64(a.p.WALSegSize), int64(a.p.WALSegSize))
 }
 
 // written is how much of a WAL segment lies before end, in whole pages; zero
@@ -267,6 +301,10 @@ func (a *applier) tidy(ctx context.Context) error {
 			err = a.w.truncate(e.Path, e.SourceSize)
 		case ActionRemove:
 			err = a.w.remove(e.Path)
+			if errors.Is(err, unix.ENOTEMPTY) && !pg.InDataDirs(e.Path) {
+				a.run.warn(fmt.Sprintf("directory %q is kept: something was put into it during the work", e.Path))
+				err = nil
+			}
 		}
 		if err != nil && !isMissing(err) {
 			return err
@@ -291,7 +329,7 @@ func (a *applier) arrangeWAL() error {
 	if err := a.w.sync(); err != nil { // aside is complete before anything takes its place
 		return err
 	}
-	in := make([]string, 0, len(a.p.WAL.Fetch)+1)
+	in := slices.Clone(a.p.WAL.Restore)
 	for _, f := range a.p.WAL.Fetch {
 		in = append(in, f.Path)
 	}

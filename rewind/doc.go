@@ -55,6 +55,15 @@
 // neither fetched nor removed. Unlogged relations and temporary files are not
 // fetched: the server makes the former anew and has no use for the latter.
 //
+// Options.Mirror asks for pg_rewind's ways instead: then those files become the
+// source's, but for links of the node's own, which pg_rewind would fail at.
+//
+// # The target's archive
+//
+// With Options.RestoreCommand, WAL that pg_wal no longer has is fetched from the
+// archive into a temporary directory. Of that Apply puts into pg_wal what replay
+// will need and the source cannot give; a plan leaves pg_wal alone.
+//
 // The package knows nothing of etcd, command lines or logs. It emits events
 // and returns a Report, and it imports no driver: where blocks come from is the
 // business of a Source.

@@ -15,6 +15,16 @@ type Options struct {
 	// Preserve are paths or patterns (path.Match, relative to PGDATA) that stay
 	// the node's own, besides everything outside PostgreSQL's own directories.
 	Preserve []string
+	// Mirror treats files outside PostgreSQL's own directories as pg_rewind
+	// does: they become the source's, configuration included, and what only the
+	// target has is removed. The source must list them (ForeignDirs).
+	Mirror bool
+	// NoSync leaves it to the operating system when data files reach the disk;
+	// the journal and pg_control are synced all the same.
+	NoSync bool
+	// RestoreCommand fetches WAL that the target no longer has from its archive,
+	// as the server's setting restore_command does; empty for none.
+	RestoreCommand string
 	// AllowRunning lets Plan look at a directory whose server runs. Such a plan
 	// is an estimate; Apply refuses it.
 	AllowRunning bool
@@ -34,6 +44,8 @@ type Standby struct {
 	Conninfo string
 	// Slot is primary_slot_name; empty for none.
 	Slot string
+	// ConninfoOnly leaves all other settings as they are, Slot included.
+	ConninfoOnly bool
 }
 
 // DefaultWorkers is the number of connections that fetch.
@@ -46,6 +58,21 @@ type Engine struct {
 	PGData  string
 	Source  Source
 	Options Options
+
+	beforeWrite func(op, path string) error // see writer.before
+}
+
+// open opens the target as the options say.
+func (e *Engine) open() (*target, error) {
+	t, err := openTarget(e.PGData)
+	if err != nil {
+		return nil, err
+	}
+	t.foreign = e.Options.Mirror
+	if e.Options.RestoreCommand != "" {
+		t.archive = &archive{command: e.Options.RestoreCommand}
+	}
+	return t, nil
 }
 
 func (e *Engine) workers() int {

@@ -78,8 +78,49 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint gives the advice for the operator; empty where there is none.
-func (e *Error) Hint() string { return e.Advice }
+// Hint gives the advice for the operator, the cause's where this error has
+// none of its own; empty where there is none.
+func (e *Error) Hint() string {
+	if e.Advice != "" {
+		return e.Advice
+	}
+	var cause interface{ Hint() string }
+	if errors.As(e.Err, &cause) {
+		return cause.Hint()
+	}
+	return ""
+}
+
+// MissingWALError names a file of the target's WAL that is neither in pg_wal nor
+// in the archive. It matches fs.ErrNotExist.
+type MissingWALError struct {
+	// Name is the file's name in pg_wal.
+	Name string
+	// Err is the cause.
+	Err error
+}
+
+// Error prints the name and the cause.
+func (e *MissingWALError) Error() string { return e.Name + ": " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *MissingWALError) Unwrap() error { return e.Err }
+
+// SizeError says that a file of a stopped source was not as long when it was
+// copied as when it was listed. It matches ErrSourceChanged.
+type SizeError struct {
+	Path string
+	// Listed and Copied in bytes.
+	Listed, Copied int64
+}
+
+// Error prints the file and both sizes.
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("size of source file %q changed concurrently: %d bytes expected, %d copied", e.Path, e.Listed, e.Copied)
+}
+
+// Is matches ErrSourceChanged.
+func (e *SizeError) Is(target error) bool { return target == ErrSourceChanged }
 
 // Retryable tells whether the same call may succeed later without anybody
 // having changed anything.

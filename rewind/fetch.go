@@ -23,6 +23,10 @@ type piece struct {
 	create bool
 	// wal: a piece of a WAL file, which must be there; exact: and in full.
 	wal, exact bool
+	// still: the source cannot change, and must answer with want bytes; listed
+	// is the size of the whole file.
+	still        bool
+	want, listed int64
 }
 
 // fetcher brings pieces from the source to the target over several
@@ -42,11 +46,31 @@ func (a *applier) newFetcher() *fetcher { return &fetcher{a: a} }
 // addFile queues a whole file. It asks for more than the file had when it was
 // listed, up to a full range: a small file that has grown comes complete.
 func (f *fetcher) addFile(src, dst string, size int64) error {
+	if f.a.still && !inWAL(src) {
+		return f.addStill(src, dst, size)
+	}
 	if size <= MaxRange {
 		f.pieces = append(f.pieces, piece{Range: Range{Path: src, Length: MaxRange}, dst: dst, create: true, wal: inWAL(src)})
 		return nil
 	}
 	return f.addPieces(src, dst, (size+MaxRange-1)/MaxRange*MaxRange, 0)
+}
+
+// addStill queues a whole file of a source that cannot change, and asks for at
+// least a byte more than the file had: there must be none.
+func (f *fetcher) addStill(src, dst string, size int64) error {
+	first := len(f.pieces)
+	if size < MaxRange {
+		f.pieces = append(f.pieces, piece{Range: Range{Path: src, Length: MaxRange}, dst: dst, create: true})
+	} else if err := f.addPieces(src, dst, (size/MaxRange+1)*MaxRange, 0); err != nil {
+		return err
+	}
+	for i := first; i < len(f.pieces); i++ {
+		p := &f.pieces[i]
+		p.still, p.listed = true, size
+		p.want = min(p.Length, size-p.Offset)
+	}
+	return nil
 }
 
 // addSegment queues the first n bytes of a WAL segment; the rest of the copy is
@@ -168,6 +192,9 @@ func (w *pieceWriter) write(p *piece, c Chunk) error {
 	if p.exact && int64(len(c.Data)) != p.Length {
 		return sourceWALGone(p)
 	}
+	if p.still && int64(len(c.Data)) != p.want {
+		return &SizeError{Path: p.Path, Listed: p.listed, Copied: p.Offset + int64(len(c.Data))}
+	}
 	if err := w.open(p); err != nil {
 		if _, gone := w.f.gone.Load(p.dst); gone && isMissing(err) {
 			return nil // another worker was told so first
@@ -175,6 +202,9 @@ func (w *pieceWriter) write(p *piece, c Chunk) error {
 		return err
 	}
 	w.suspect = append(w.suspect, badPages(w.f.a.p, p, c.Data)...)
+	if err := w.f.a.w.step("write", p.dst); err != nil {
+		return err
+	}
 	if _, err := w.file.WriteAt(c.Data, p.Offset); err != nil {
 		return w.f.a.w.fail("write file", p.dst, err)
 	}

@@ -88,6 +88,10 @@ type decider struct {
 	blocksPerSegment uint32
 	pages            *pageMap
 	preserve         []string
+	// mirror: files outside PostgreSQL's directories become the source's.
+	mirror bool
+	// closed are such directories of the target that lead elsewhere.
+	closed map[string]bool
 	// begun is what interrupted runs may have written, or nil.
 	begun *begun
 }
@@ -106,12 +110,16 @@ type verdict struct {
 // decide is the heart of the plan: one path in, one verdict out.
 func (d *decider) decide(j *joined) (verdict, error) {
 	switch {
-	case j.path == controlRel || j.path == JournalDir || inWAL(j.path):
+	case j.path == controlRel || inJournal(j.path) || inWAL(j.path):
 		return verdict{}, nil // the end of the work, our own, and planWAL
-	case pg.Excluded(j.path):
+	case d.mirror && strings.Contains(j.path, ".DS_Store"):
+		return verdict{}, nil // as pg_rewind: no server wrote it
+	case pg.Excluded(j.path), d.mirror && excludedByName(j.path):
 		return d.excluded(j), nil
-	case !pg.InDataDirs(j.path), d.preserved(j.path):
+	case !pg.InDataDirs(j.path) && !d.mirror && !d.begun.whole(j.path), d.preserved(j.path):
 		return verdict{kept: j.dst != nil}, nil
+	case !pg.InDataDirs(j.path):
+		return d.foreign(j)
 	case j.isRel && j.rel.TempOwner >= 0:
 		return d.remove(j, "temporary relation"), nil
 	case j.unlogged && j.rel.Fork != pg.InitFork:

@@ -99,7 +99,7 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // readTarget reads the target's control file, from the journal if a rewind was
 // interrupted, and its history.
-func readTarget(t *target, j *resume) (node, error) {
+func readTarget(ctx context.Context, t *target, j *resume) (node, error) {
 	if j != nil {
 		was := j.first().Target
 		return node{control: j.control, timeline: was.History.Last(), history: was.History, label: was.Label}, nil
@@ -116,7 +116,7 @@ func readTarget(t *target, j *resume) (node, error) {
 	if n.label, err = t.readLabel(c); err != nil {
 		return node{}, err
 	}
-	n.history, err = t.readHistory(n.timeline)
+	n.history, err = t.readHistory(ctx, n.timeline)
 	return n, err
 }
 
@@ -143,12 +143,12 @@ func (t *target) readLabel(c *pgcontrol.Control) (*Checkpoint, error) {
 	return &Checkpoint{LSN: l.CheckpointLSN, Redo: l.StartLSN, Timeline: l.Timeline()}, nil
 }
 
-func (t *target) readHistory(tli pg.Timeline) (pg.History, error) {
+func (t *target) readHistory(ctx context.Context, tli pg.Timeline) (pg.History, error) {
 	var content []byte
 	if tli > 1 {
 		name := "pg_wal/" + pg.HistoryFileName(tli)
 		var err error
-		content, err = t.readFile(name, maxHistorySize)
+		content, err = t.readWAL(ctx, pg.HistoryFileName(tli), maxHistorySize)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &Error{Op: "read history", Path: name, Err: errors.Join(ErrTargetWAL, err),
 				Advice: "copy the file from the WAL archive into pg_wal"}

@@ -131,6 +131,10 @@ type BlockRun struct {
 type WALPlan struct {
 	// Fetch are segments and history files to be copied from the source.
 	Fetch []File `json:"fetch"`
+	// Keep are the target's own segments that replay needs, from before the fork.
+	Keep []string `json:"keep,omitempty"`
+	// Restore are further segments that replay needs and only the archive has.
+	Restore []string `json:"restore,omitempty"`
 	// SetAside are files in the target's pg_wal that belong to the branch that
 	// is given up, or that must not be found by recovery. They are kept until
 	// the very end of the work.

@@ -16,7 +16,7 @@ import (
 
 // Plan reads both sides and says what Apply would do. It writes nothing.
 func (e *Engine) Plan(ctx context.Context) (p *Plan, err error) {
-	t, err := openTarget(e.PGData)
+	t, err := e.open()
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	if pl.resume != nil && pl.resume.finished {
 		pl.resume = nil // Apply will tidy up; there is nothing to continue
 	}
-	if pl.target, err = readTarget(pl.t, pl.resume); err != nil {
+	if pl.target, err = readTarget(ctx, pl.t, pl.resume); err != nil {
 		return err
 	}
 	if pl.state, err = pl.engine.Source.State(ctx); err != nil {
@@ -79,6 +79,9 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 		return err
 	}
 	if err := pl.checkVersionFile(); err != nil {
+		return err
+	}
+	if err := checkSourceStopped(pl.state, pl.source.control); err != nil {
 		return err
 	}
 	if pl.state.Running && !pl.state.FullPageWrites {
@@ -105,24 +108,46 @@ func sideOf(n node) Side {
 func sourceEnd(s SourceState, c *pgcontrol.Control) pg.LSN {
 	switch {
 	case s.Running && !s.InRecovery:
-		return s.InsertLSN
-	case s.InRecovery || isStandby(c):
+		return s.FlushLSN
+	case s.Running || isStandby(c):
 		return c.MinRecoveryPoint
 	}
-	return c.CheckPoint + 1 // a stopped primary: its shutdown checkpoint is the last record
+	return checkpointEnd(c) // a stopped primary: its shutdown checkpoint is the last record
+}
+
+// checkpointEnd is where the record of the latest checkpoint ends: a header of
+// 24 bytes, two that announce the data, and the 88 of the checkpoint itself
+// (access/xlogrecord.h), aligned, with a page header where it goes over a page.
+func checkpointEnd(c *pgcontrol.Control) pg.LSN {
+	const size, shortHeader, longHeader = 24 + 2 + 88, 24, 40
+	end := c.CheckPoint + (size+7)/8*8
+	page := pg.LSN(c.WALBlockSize)
+	next := (c.CheckPoint/page + 1) * page
+	if end <= next {
+		return end
+	}
+	if next%pg.LSN(c.WALSegSize) == 0 {
+		return end + longHeader
+	}
+	return end + shortHeader
+}
+
+// checkSourceStopped refuses a directory whose files may lack what its WAL has.
+func checkSourceStopped(s SourceState, c *pgcontrol.Control) error {
+	if s.Running || c.State == pgcontrol.StateShutDown || c.State == pgcontrol.StateShutDownInRecovery {
+		return nil
+	}
+	return &Error{Op: "check the source", Err: fmt.Errorf("%w: its server was not shut down cleanly (state: %s)", ErrSourceNotReady, c.State),
+		Advice: "start and stop the source's server, or give it as a running server"}
 }
 
 func (pl *planner) checkStopped() error {
-	running, pid, err := postmasterAlive(pl.t)
-	if err != nil || !running {
-		return err
-	}
-	if pl.engine.Options.AllowRunning {
+	err := refuseRunning(pl.t.dir)
+	if errors.Is(err, ErrTargetRunning) && pl.engine.Options.AllowRunning {
 		pl.warn("a server is running on the data directory: the plan is an estimate")
 		return nil
 	}
-	return &Error{Op: "check the data directory", Path: "postmaster.pid", Err: fmt.Errorf("%w: pid %d", ErrTargetRunning, pid),
-		Advice: "stop the server first"}
+	return err
 }
 
 // checkVersionFile compares PG_VERSION with the control file: a directory in
@@ -178,7 +203,7 @@ func (pl *planner) choose(ctx context.Context) error {
 	if err := pl.checkSameBranch(ctx); err != nil {
 		return err
 	}
-	if end := dataEnd(c, pl.changes.end); end <= fork && !pl.resume.copied() {
+	if end := dataEnd(c, pl.changes.end); end <= fork && !pl.resume.copied() && !pl.mirrorsCrashed() {
 		pl.p.Strategy = StrategyNone
 		pl.p.Reason = "everything that this node has is in the source's history"
 		if pl.changes.end > fork {
@@ -190,7 +215,7 @@ func (pl *planner) choose(ctx context.Context) error {
 		return &Error{Op: "choose a strategy", Err: fmt.Errorf("%w: this node ran with wal_level = minimal", ErrNoStrategy),
 			Advice: "what was loaded under wal_level = minimal is not in the WAL; take a new base backup"}
 	}
-	if c.DataChecksumVersion == 0 && !c.WALLogHints {
+	if !hintsLogged(c) {
 		return &Error{Op: "choose a strategy", Err: fmt.Errorf("%w: this node has neither data checksums nor wal_log_hints", ErrHints),
 			Advice: "take a new base backup, then switch on wal_log_hints or data checksums, so that the next failback can be done"}
 	}
@@ -199,6 +224,18 @@ func (pl *planner) choose(ctx context.Context) error {
 	pl.p.Replay = replayStart(pl.common.Checkpoint, pl.source.control)
 	return nil
 }
+
+// mirrorsCrashed tells whether pg_rewind would rewind although nothing of the
+// target's lies behind the fork: it sends a primary that was not shut down
+// cleanly through crash recovery first, and that writes a checkpoint behind the
+// fork. Those who ask for pg_rewind's ways count on the source's files then.
+func (pl *planner) mirrorsCrashed() bool {
+	c := pl.target.control
+	return pl.engine.Options.Mirror && pl.p.Fork.LSN != pg.MaxLSN &&
+		!isStandby(c) && c.State != pgcontrol.StateShutDown && hintsLogged(c)
+}
+
+func hintsLogged(c *pgcontrol.Control) bool { return c.DataChecksumVersion != 0 || c.WALLogHints }
 
 func hintsBy(c *pgcontrol.Control) string {
 	if c.DataChecksumVersion != 0 {
@@ -216,7 +253,7 @@ func (pl *planner) files(ctx context.Context) error {
 	}
 	pl.p.Target.Bytes, pl.p.Target.Files = m.targetBytes, m.targetFiles
 	pl.p.Source.Bytes, pl.p.Source.Files = m.sourceBytes, m.sourceFiles
-	if err := pl.planWAL(m); err != nil || pl.p.Strategy == StrategyNone {
+	if err := pl.planWAL(ctx, m); err != nil || pl.p.Strategy == StrategyNone {
 		return err
 	}
 	d := &decider{
@@ -224,6 +261,7 @@ func (pl *planner) files(ctx context.Context) error {
 		pages:            pl.changes.pages,
 		preserve:         pl.engine.Options.Preserve,
 		begun:            pl.resume.begun(),
+		mirror:           pl.engine.Options.Mirror,
 	}
 	entries, compare, kept, err := m.entries(d)
 	if err != nil {
@@ -260,7 +298,7 @@ func (pl *planner) noteSlots() {
 	}
 }
 
-func (pl *planner) planWAL(m *fileMap) (err error) {
+func (pl *planner) planWAL(ctx context.Context, m *fileMap) (err error) {
 	if pl.p.Strategy == StrategyNone && pl.changes.end <= pl.p.Fork.LSN {
 		return nil
 	}
@@ -271,6 +309,7 @@ func (pl *planner) planWAL(m *fileMap) (err error) {
 		from:    pl.p.Replay.Redo,
 		end:     pl.p.Source.EndOfWAL,
 		files:   m.files,
+		archive: func(name string) (bool, error) { return pl.t.inArchive(ctx, name) },
 	}
 	if w.aside, err = pl.t.names(asideDir); err != nil {
 		return err

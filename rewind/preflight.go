@@ -31,7 +31,9 @@ func preflight(t *target, p *Plan) error {
 func checkEntry(t *target, e *Entry, p *Plan, checked map[string]bool) error {
 	switch e.Action {
 	case ActionSymlink:
-		return checkLink(e, p)
+		if path.Dir(e.Path) == "pg_tblspc" {
+			return checkLink(e, p)
+		}
 	case ActionCopy, ActionMkdir:
 		if e.TargetSize == 0 {
 			break // new: only its directory matters
@@ -113,7 +115,7 @@ func checkSpace(t *target, p *Plan) error {
 		}
 	}
 	m, _ := t.at(walDir)
-	need[m.dir] += p.Totals.WALBytes
+	need[m.dir] += p.Totals.WALBytes + int64(len(p.WAL.Restore))*int64(p.WALSegSize)
 	devices := map[[2]int32]*fileSystem{}
 	for dir, n := range need {
 		var st unix.Statfs_t

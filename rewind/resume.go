@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/failback-hook/failback-hook/rewind/journal"
 	"github.com/failback-hook/failback-hook/rewind/pg"
@@ -39,6 +40,23 @@ type resume struct {
 }
 
 func (r *resume) first() *Plan { return r.plans[0] }
+
+// ownsWAL tells whether a segment that is found aside or in pg_wal is the
+// target's own. Those that reach behind the fork were all listed, to be set
+// aside, by the first run that knew of the fork: what bears such a name and is
+// not on that list came from a source. The names alone do not tell: two nodes
+// that were promoted to the same timeline number give their segments the same.
+func (r *resume) ownsWAL(name string) bool {
+	if r == nil {
+		return true
+	}
+	for _, p := range r.plans {
+		if behindFork(name, p.Fork, p.WALSegSize) {
+			return slices.Contains(p.WAL.SetAside, "pg_wal/"+name)
+		}
+	}
+	return true
+}
 
 // copied tells whether one of the interrupted runs was to change data files;
 // false for a nil r.
@@ -91,8 +109,13 @@ func journalError(op string, err error) error {
 		Advice: "the directory holds a rewind that was interrupted and cannot be continued by this program: use the version that began it, or take a new base backup"}
 }
 
+// records is what a journal is read by.
+type records interface {
+	Records(fn func(kind uint16, payload []byte) error) error
+}
+
 // readRecords collects the plans that were completely written.
-func readRecords(j *journal.Journal) (r *resume, done bool, err error) {
+func readRecords(j records) (r *resume, done bool, err error) {
 	r = &resume{}
 	var open *Plan
 	err = j.Records(func(kind uint16, payload []byte) error {
@@ -157,6 +180,7 @@ func (r *resume) locateControl(t *target, done bool) (*resume, error) {
 	if want := r.first().SystemID; r.control.SystemIdentifier != want {
 		return nil, journalError("read journal", fmt.Errorf("it is of cluster %s, the control file of %s", want, r.control.SystemIdentifier))
 	}
+	t.resume = r
 	return r, nil
 }
 

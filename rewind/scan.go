@@ -90,12 +90,16 @@ func (s *scanner) checkEnd(from pg.LSN, err error) error {
 		return s.checkNothingBehind(end)
 	}
 	need := max(c.CheckPoint, c.MinRecoveryPoint)
-	kind := ErrDamaged
-	if end.Kind == pgwal.EndMissing {
-		kind = ErrTargetWAL
-	}
-	return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: it ends before %s, up to which the data files depend on it: %w", kind, need, err),
+	return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: it ends before %s, up to which the data files depend on it: %w", endedBy(end), need, err),
 		Advice: "copy the missing segments from the WAL archive into pg_wal, or take a new base backup"}
+}
+
+// endedBy tells WAL that is gone, and may be found again, from WAL that is damaged.
+func endedBy(end *pgwal.EndError) error {
+	if end.Kind == pgwal.EndMissing {
+		return ErrTargetWAL
+	}
+	return ErrDamaged
 }
 
 // checkNothingBehind tells an end from a hole. PostgreSQL syncs a segment before
@@ -109,7 +113,7 @@ func (s *scanner) checkNothingBehind(end *pgwal.EndError) error {
 		return &Error{Op: "close WAL", Err: err}
 	}
 	if written {
-		return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: WAL of the next segment was written after it: %w", ErrDamaged, end),
+		return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: WAL of the next segment was written after it: %w", endedBy(end), end),
 			Advice: "copy the segment from the WAL archive into pg_wal, or take a new base backup"}
 	}
 	return nil
@@ -152,8 +156,13 @@ func (s *scanner) fileChange(c pgwal.FileChange, behind bool) {
 	case pgwal.ChangeBlock:
 		s.out.pages.addBlock(c.Locator, c.Block)
 	case pgwal.ChangeFrom:
-		if behind && c.Fork == pg.MainFork {
+		switch {
+		case behind && c.Fork == pg.MainFork:
 			s.out.pages.addFrom(c.Locator, c.Block)
+		case behind && c.Fork == pg.InitFork:
+			// An unlogged relation: whatever its main fork holds is in no record,
+			// and the source may have a logged one under the same number.
+			s.out.pages.addFrom(c.Locator, 0)
 		}
 	case pgwal.ChangeDatabase:
 		if behind {

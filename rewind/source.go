@@ -72,9 +72,10 @@ type SourceState struct {
 	Running bool
 	// InRecovery is true for a standby, and for a server whose promotion has not ended.
 	InRecovery bool
-	// InsertLSN is the end of the WAL that a running primary has inserted;
-	// zero in recovery and for a stopped directory.
-	InsertLSN pg.LSN
+	// FlushLSN is the end of the WAL that a running primary has flushed: no page
+	// reaches its disk before the WAL that changed it has. Zero in recovery and
+	// for a stopped directory.
+	FlushLSN pg.LSN
 	// FullPageWrites is the server's current setting; true for a stopped
 	// directory, whose pages cannot be torn by a concurrent write.
 	FullPageWrites bool

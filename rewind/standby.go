@@ -17,6 +17,11 @@ const (
 // postgresql.auto.conf stays but for the settings that a standby follows its
 // primary by. The signal file comes last: a standby without settings would
 // wait for ever, and settings without the signal change nothing.
+//
+// They go into postgresql.auto.conf because it is the one file that every
+// server reads from PGDATA and that outranks postgresql.conf, wherever that is.
+// Patroni, which keeps the same settings in postgresql.conf, strips them from
+// there whenever it writes its own.
 func (a *applier) writeStandby() error {
 	s := a.engine.Options.Standby
 	if s == nil {
@@ -31,7 +36,9 @@ func (a *applier) writeStandby() error {
 		pg.Set("recovery_target_timeline", "latest"),
 		pg.Unset("primary_slot_name"),
 	}
-	if s.Slot != "" {
+	if s.ConninfoOnly {
+		settings = settings[:1]
+	} else if s.Slot != "" {
 		settings[2] = pg.Set("primary_slot_name", s.Slot)
 	}
 	content, err := pg.SetConf(old, settings)

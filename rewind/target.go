@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
@@ -20,6 +22,12 @@ type target struct {
 	dir    string
 	mode   fs.FileMode // permission bits of PGDATA itself
 	mounts []mount     // longest prefix first
+	// foreign: list goes into directories that are not PostgreSQL's own, too.
+	foreign bool
+	// archive is where WAL comes from that is not here; nil for nowhere.
+	archive *archive
+	// resume is what an interrupted run left; nil for nothing, or not yet read.
+	resume *resume
 }
 
 // mount is a directory outside PGDATA that a link in PGDATA stands for.
@@ -106,6 +114,7 @@ func (t *target) close() error {
 	for _, m := range t.mounts {
 		errs = append(errs, m.root.Close())
 	}
+	errs = append(errs, t.archive.close())
 	return errors.Join(errs...)
 }
 
@@ -163,8 +172,8 @@ func (t *target) realPath(p string) string {
 }
 
 // list calls fn for everything in the directory, parents first. Directories
-// that are not PostgreSQL's own are named but not entered: what is in them is
-// none of our business. Entries that vanish meanwhile are left out.
+// that are not PostgreSQL's own are named but not entered unless t.foreign is
+// set: what is in them is none of our business. Entries that vanish meanwhile are left out.
 func (t *target) list(fn func(File) error) error { return t.listDir("", fn) }
 
 func (t *target) listDir(dir string, fn func(File) error) error {
@@ -184,6 +193,9 @@ func (t *target) listDir(dir string, fn func(File) error) error {
 		f, err := t.describe(p, fi)
 		if err != nil {
 			return err
+		}
+		if t.closed(f) {
+			f.Kind = KindOther
 		}
 		if err := fn(f); err != nil {
 			return err
@@ -245,11 +257,17 @@ func (t *target) describe(p string, fi fs.FileInfo) (File, error) {
 	return f, nil
 }
 
+// closed tells whether f is a directory of somebody else's that cannot be read:
+// a file system's lost+found, for one.
+func (t *target) closed(f File) bool {
+	return f.Kind == KindDir && t.foreign && !pg.InDataDirs(f.Path) && unix.Access(t.realPath(f.Path), unix.R_OK|unix.X_OK) != nil
+}
+
 // entered tells whether list goes into f.
 func (t *target) entered(f File) bool {
 	switch f.Kind {
 	case KindDir:
-		return pg.InDataDirs(f.Path) && f.Path != walDir
+		return (pg.InDataDirs(f.Path) || t.foreign) && f.Path != walDir && f.Path != JournalDir
 	case KindLink:
 		return path.Dir(f.Path) == "pg_tblspc"
 	}

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
 	"github.com/failback-hook/failback-hook/rewind/pgwal"
 )
 
-// targetWAL opens the target's WAL segments. What an interrupted run moved
-// aside counts as if it still were in pg_wal, and comes first: in pg_wal there
-// may by now be a segment of the source with the same name.
+// targetWAL opens the target's WAL segments, wherever they are (see openWAL).
 type targetWAL struct {
 	t       *target
 	segSize uint32
@@ -22,12 +19,25 @@ type targetWAL struct {
 var _ pgwal.SegmentOpener = targetWAL{}
 
 // OpenSegment implements pgwal.SegmentOpener.
-func (w targetWAL) OpenSegment(_ context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
+func (w targetWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
 	name := pg.SegmentName(tli, no, w.segSize)
-	f, err := w.t.open(asideDir + "/" + name)
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = w.t.open("pg_wal/" + name)
+	f, err := w.t.openWAL(ctx, name)
+	if err != nil {
+		return nil, err
 	}
+	return checkSegmentSize(f, name, w.segSize)
+}
+
+// stagedWAL opens the source's segments that were fetched and wait to be moved in.
+type stagedWAL struct {
+	t       *target
+	segSize uint32
+}
+
+// OpenSegment implements pgwal.SegmentOpener.
+func (w stagedWAL) OpenSegment(_ context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
+	name := pg.SegmentName(tli, no, w.segSize)
+	f, err := w.t.open(stagedDir + "/" + name)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +47,8 @@ func (w targetWAL) OpenSegment(_ context.Context, tli pg.Timeline, no pg.Segment
 func checkSegmentSize(f *os.File, name string, segSize uint32) (pgwal.Segment, error) {
 	fi, err := f.Stat()
 	if err == nil && fi.Size() != int64(segSize) {
-		err = &Error{Op: "open WAL segment", Path: "pg_wal/" + name, Err: fmt.Errorf("%w: %d bytes instead of %d", ErrDamaged, fi.Size(), segSize)}
+		err = &Error{Op: "open WAL segment", Path: "pg_wal/" + name, Err: fmt.Errorf("%w: %d bytes instead of %d", ErrDamaged, fi.Size(), segSize),
+			Advice: "copy the segment from the WAL archive into pg_wal, or take a new base backup"}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

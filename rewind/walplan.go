@@ -21,6 +21,8 @@ type walPlanner struct {
 	// known, zero when it is not to be fetched.
 	from, end pg.LSN
 	files     map[string]*joined
+	// archive tells whether the target's archive has a file.
+	archive func(name string) (bool, error)
 	// aside are the names of files that an interrupted run moved aside.
 	aside map[string]bool
 }
@@ -41,6 +43,9 @@ func (w *walPlanner) plan() (WALPlan, error) {
 	for _, f := range out.Fetch {
 		fetched[f.Path] = true
 	}
+	for _, p := range out.Restore {
+		fetched[p] = true
+	}
 	w.setAside(&out, fetched)
 	return out, nil
 }
@@ -52,10 +57,18 @@ func (w *walPlanner) fetchSegments(out *WALPlan) error {
 	for no := first; no <= last; no++ {
 		p := w.segmentPath(no)
 		j := w.files[p]
-		if no.Start(w.segSize)+pg.LSN(w.segSize) <= w.fork.LSN && j != nil && j.dst != nil {
-			continue // common history, and here
+		common := no.Start(w.segSize)+pg.LSN(w.segSize) <= w.fork.LSN
+		if common && j != nil && j.dst != nil {
+			out.Keep = append(out.Keep, p)
+			continue
 		}
 		if j == nil || j.src == nil {
+			if ok, err := w.archived(p); err != nil {
+				return err
+			} else if ok {
+				out.Restore = append(out.Restore, p)
+				continue
+			}
 			return &Error{Op: "look for WAL at the source", Path: p, LSN: no.Start(w.segSize), Err: ErrSourceWAL,
 				Advice: "the rewound node would need this segment to become consistent; put it into the target's pg_wal or raise wal_keep_size on the source before the next failover; now a new base backup is needed"}
 		}
@@ -65,6 +78,16 @@ func (w *walPlanner) fetchSegments(out *WALPlan) error {
 		out.Fetch = append(out.Fetch, *j.src)
 	}
 	return nil
+}
+
+// archived tells whether a segment can come from the archive. Its name bears the
+// timeline of the source: where both nodes archive to one place, it may be the
+// source's own.
+func (w *walPlanner) archived(p string) (bool, error) {
+	if w.archive == nil {
+		return false, nil
+	}
+	return w.archive(path.Base(p))
 }
 
 // segmentPath is the file that holds a segment on the source: it bears the
@@ -146,11 +169,14 @@ func (w *walPlanner) foreign(name string) bool {
 	if pg.IsPartialName(base) {
 		base = strings.TrimSuffix(base, ".partial")
 	}
-	tli, no, ok := pg.ParseSegmentName(base, w.segSize)
-	if !ok {
-		return false
-	}
-	return w.fork.LSN != pg.MaxLSN && (tli > w.fork.Timeline || no.Start(w.segSize)+pg.LSN(w.segSize) > w.fork.LSN)
+	return behindFork(base, w.fork, w.segSize)
+}
+
+// behindFork tells whether a file name is that of a segment which reaches
+// behind a fork.
+func behindFork(name string, fork pg.Fork, segSize uint32) bool {
+	tli, no, ok := pg.ParseSegmentName(name, segSize)
+	return ok && fork.LSN != pg.MaxLSN && (tli > fork.Timeline || no.Start(segSize)+pg.LSN(segSize) > fork.LSN)
 }
 
 func (w *walPlanner) onSource(tli pg.Timeline) bool {

@@ -21,6 +21,12 @@ import (
 type writer struct {
 	*target
 	dirMode, fileMode fs.FileMode
+	// before is asked before each change; an error stands in for a kill there.
+	// Nil but in tests.
+	before func(op, path string) error
+
+	// noSync: sync leaves it to the operating system.
+	noSync bool
 
 	mu    sync.Mutex
 	files map[string]struct{}
@@ -35,6 +41,14 @@ func newWriter(t *target) *writer {
 		w.dirMode, w.fileMode = 0o750, 0o640
 	}
 	return w
+}
+
+// step is called before each change.
+func (w *writer) step(op, p string) error {
+	if w.before == nil {
+		return nil
+	}
+	return w.before(op, p)
 }
 
 func (w *writer) touchFile(p string) {
@@ -62,6 +76,9 @@ func (w *writer) fail(op, p string, err error) error {
 
 // mkdir makes a directory; one that is there is fine.
 func (w *writer) mkdir(p string) error {
+	if err := w.step("mkdir", p); err != nil {
+		return err
+	}
 	m, name := w.at(p)
 	err := m.root.Mkdir(name, w.dirMode)
 	if errors.Is(err, fs.ErrExist) {
@@ -77,17 +94,26 @@ func (w *writer) mkdir(p string) error {
 	return nil
 }
 
-// symlink makes a tablespace: the directory that the link points to, and the
-// link; from then on the link is a mount.
+// symlink makes a link. For that of a tablespace the directory that it points
+// to is made too, and from then on the link is a mount.
 func (w *writer) symlink(p, to string) error {
-	if err := os.MkdirAll(to, w.dirMode); err != nil {
-		return w.fail("make tablespace directory", to, err)
+	if err := w.step("symlink", p); err != nil {
+		return err
+	}
+	space := path.Dir(p) == "pg_tblspc"
+	if space {
+		if err := os.MkdirAll(to, w.dirMode); err != nil {
+			return w.fail("make tablespace directory", to, err)
+		}
 	}
 	m, name := w.at(p)
 	if err := m.root.Symlink(to, name); err != nil && !errors.Is(err, fs.ErrExist) {
 		return w.fail("make link", p, err)
 	}
 	w.touchDir(p)
+	if !space {
+		return nil
+	}
 	if err := w.mountLink(p); err != nil {
 		return err
 	}
@@ -97,6 +123,9 @@ func (w *writer) symlink(p, to string) error {
 
 // create opens a file for writing and empties it.
 func (w *writer) create(p string) (*os.File, error) {
+	if err := w.step("create", p); err != nil {
+		return nil, err
+	}
 	m, name := w.at(p)
 	f, err := m.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, w.fileMode)
 	if err == nil {
@@ -124,6 +153,9 @@ func (w *writer) modify(p string) (*os.File, error) {
 }
 
 func (w *writer) truncate(p string, size int64) error {
+	if err := w.step("truncate", p); err != nil {
+		return err
+	}
 	f, err := w.modify(p)
 	if err != nil {
 		return err
@@ -136,6 +168,9 @@ func (w *writer) truncate(p string, size int64) error {
 
 // remove removes a file, a link or an empty directory; one that is gone is fine.
 func (w *writer) remove(p string) error {
+	if err := w.step("remove", p); err != nil {
+		return err
+	}
 	m, name := w.at(p)
 	if p == m.prefix { // the link of a tablespace lies in the mount above
 		m, name = w.mounts[len(w.mounts)-1], p
@@ -157,6 +192,9 @@ func (w *writer) remove(p string) error {
 
 // removeTree removes a directory of our own with all that is in it.
 func (w *writer) removeTree(p string) error {
+	if err := w.step("remove tree", p); err != nil {
+		return err
+	}
 	m, name := w.at(p)
 	if err := m.root.RemoveAll(name); err != nil {
 		return w.fail("remove directory", p, err)
@@ -166,6 +204,9 @@ func (w *writer) removeTree(p string) error {
 
 // rename moves a file inside one mount.
 func (w *writer) rename(from, to string) error {
+	if err := w.step("rename", from); err != nil {
+		return err
+	}
 	m, old := w.at(from)
 	n, dst := w.at(to)
 	if m.dir != n.dir {
@@ -194,6 +235,9 @@ func (w *writer) renameDurably(from, to string) error {
 // publish writes a small file so that it is either not there or whole, also
 // after a power cut.
 func (w *writer) publish(p string, data []byte) error {
+	if err := w.step("publish", p); err != nil {
+		return err
+	}
 	if err := journal.WriteFile(w.realPath(p), data, w.fileMode); err != nil {
 		return w.fail("write file", p, err)
 	}
@@ -217,6 +261,10 @@ const manyFiles = 512
 
 // sync brings everything that was touched to the disk.
 func (w *writer) sync() error {
+	if w.noSync {
+		clear(w.files)
+		clear(w.dirs)
+	}
 	if len(w.files)+len(w.dirs) > manyFiles {
 		return w.syncMounts()
 	}
@@ -274,16 +322,21 @@ func (w *writer) copyPrefix(from, to string, n, size int64) error {
 	if err != nil {
 		return w.fail("open file", from, err)
 	}
+	return errors.Join(w.copyFrom(src, to, n, size), src.Close())
+}
+
+// copyFrom writes the first n bytes of src to a new file, and zeros up to size.
+func (w *writer) copyFrom(src io.Reader, to string, n, size int64) error {
 	dst, err := w.create(to)
 	if err != nil {
-		return errors.Join(err, src.Close())
+		return err
 	}
 	_, err = io.CopyN(dst, src, n)
 	if err == nil {
 		err = dst.Truncate(size)
 	}
-	if err = errors.Join(err, dst.Close(), src.Close()); err != nil {
-		return w.fail("copy file", from, err)
+	if err = errors.Join(err, dst.Close()); err != nil {
+		return w.fail("copy file", to, err)
 	}
 	return nil
 }

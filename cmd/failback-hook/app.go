@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -41,6 +43,7 @@ type connectRequest struct {
 	version  string
 	log      *zap.Logger
 	onEvent  func(rewind.Event)
+	onStep   func(string)
 }
 
 // Values of --output.
@@ -79,7 +82,7 @@ func (p *program) app(output *string, report **hook.Report) *cli.App {
 		if slices.Contains(p.args, "--output=json") || followed(p.args, outputJSON, "--output", "-o") {
 			*output = outputJSON
 		}
-		return &hinted{err: &inputError{err: err}, hint: "failback-hook --help lists the options"}
+		return &hinted{err: &inputError{err: unknownOption(err)}, hint: "failback-hook --help lists the options"}
 	}
 	action := func(f func(*cli.Context) error) cli.ActionFunc {
 		return func(c *cli.Context) error {
@@ -129,6 +132,25 @@ func (p *program) app(output *string, report **hook.Report) *cli.App {
 			},
 		},
 	}
+}
+
+// unknownOption words package flag's complaint as this program's options are
+// written, with a suggestion.
+func unknownOption(err error) error {
+	name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("unknown option --%s%s", strings.TrimLeft(name, "-"), didYouMean("--"+strings.TrimLeft(name, "-"), optionNames()))
+}
+
+// optionNames are all long options, with their dashes.
+func optionNames() []string {
+	var names []string
+	for _, f := range slices.Concat(runFlags(), outputFlags(), settingFlags()) {
+		names = append(names, "--"+f.Names()[0])
+	}
+	return names
 }
 
 func unknownSubcommand(c *cli.Context) error {

@@ -24,6 +24,9 @@ func main() {
 	}
 	ctx, stop := signalContext(context.Background())
 	defer stop()
+	if door, ok := rewindCalled(os.Args); ok {
+		os.Exit(door.run(ctx))
+	}
 	os.Exit(newProgram().run(ctx))
 }
 
@@ -42,7 +45,13 @@ func newProgram() *program {
 	// What this process starts, PostgreSQL above all, is no worker.
 	os.Unsetenv(stageEnv)
 	if fd := int(os.Stderr.Fd()); term.IsTerminal(fd) {
-		p.stderr = &console{w: os.Stderr}
+		p.stderr = &console{w: os.Stderr, columns: func() int {
+			columns, _, err := term.GetSize(fd)
+			if err != nil {
+				return 80
+			}
+			return columns
+		}}
 	}
 	return p
 }

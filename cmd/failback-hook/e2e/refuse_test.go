@@ -53,6 +53,10 @@ func TestRefusals(t *testing.T) {
 	if !s.old.Running() {
 		t.Error("the server was stopped")
 	}
+	refuse(t, s, refusal{
+		name: "the leader itself, under a wrong name", code: 3, says: []string{"that of " + s.leader.Name, "right name"}, hint: "on the node that is to follow",
+		prepare: func(*testing.T, *scene) []string { return []string{"--name", "nodde2", "--data-dir", s.leader.Dir} },
+	}, false)
 	s.old.Must(t).Kill()
 	standby := s.leader.Standby(t, "node3")
 	for _, r := range concat(leaderRefusals(standby), clusterRefusals(), etcdRefusals(), loginRefusals(), directoryRefusals()) {

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/term"
+
+	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/source"
+)
+
+// rewindDoor is the door that takes the place of PostgreSQL's pg_rewind: its
+// command line, its messages, its exit codes, over our engine. It is open when
+// the program is called as pg_rewind, or as "failback-hook rewind".
+type rewindDoor struct {
+	// self is argv[0]; called is how a user would call us.
+	self, called   string
+	args           []string
+	env            map[string]string
+	uid            int
+	stdout, stderr io.Writer
+}
+
+// rewindCalled tells whether argv asks for this door, and makes it.
+func rewindCalled(argv []string) (*rewindDoor, bool) {
+	d := &rewindDoor{env: environment(os.Environ()), uid: os.Geteuid(), stdout: os.Stdout, stderr: os.Stderr}
+	switch {
+	case len(argv) > 0 && filepath.Base(argv[0]) == "pg_rewind":
+		d.self, d.called, d.args = argv[0], "pg_rewind", argv[1:]
+	case len(argv) > 1 && argv[1] == "rewind":
+		d.self, d.called, d.args = argv[0], "failback-hook rewind", argv[2:]
+	default:
+		return nil, false
+	}
+	return d, true
+}
+
+// run does what the arguments say; every failure is exit code 1.
+func (d *rewindDoor) run(ctx context.Context) int {
+	if len(d.args) > 0 {
+		switch d.args[0] {
+		case "--help", "-?":
+			fmt.Fprintf(d.stdout, rewindHelp, d.called, d.called)
+			return 0
+		case "--version", "-V":
+			fmt.Fprintf(d.stdout, "pg_rewind (failback-hook) %s\n", buildVersion().Version)
+			return 0
+		}
+	}
+	m := &rewindMessages{w: d.stderr}
+	if f, ok := d.stderr.(*os.File); ok {
+		m.terminal = term.IsTerminal(int(f.Fd()))
+	}
+	o, err := parseRewindOptions(d.args)
+	if err != nil {
+		d.usage(m, err)
+		return 1
+	}
+	m.debug, m.progress = o.debug, o.progress
+	if d.uid == 0 {
+		m.info(`error: cannot be executed by "root"`)
+		m.info("hint: You must run pg_rewind as the PostgreSQL superuser.")
+		return 1
+	}
+	if err := d.rewind(ctx, o, m); err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+		m.fail(err, o)
+		return 1
+	}
+	m.info("Done!")
+	return 0
+}
+
+func (d *rewindDoor) usage(m *rewindMessages, err error) {
+	var g *getoptError
+	switch {
+	case !errors.As(err, &g):
+		m.info("error: %s", err)
+	case g.err != nil:
+		m.info("%s", g)
+	}
+	m.info("hint: Try \"%s --help\" for more information.", d.called)
+}
+
+func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessages) (err error) {
+	e := rewind.Engine{PGData: o.target, Options: rewind.Options{Mirror: true, NoSync: o.noSync, OnEvent: m.event}}
+	if o.restoreWAL {
+		if e.Options.RestoreCommand, err = d.restoreCommand(ctx, o); err != nil {
+			return err
+		}
+	}
+	if e.Source, err = openRewindSource(ctx, o); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Source.Close()) }()
+	if o.sourceServer != "" && o.progress {
+		m.info("connected to server")
+	}
+	p, err := e.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	if o.noEnsureShutdown && p.Target.State != "shut down" && p.Target.State != "shut down in recovery" {
+		return fmt.Errorf("check the target (its state is %q): %w", p.Target.State, errNotCleanTarget)
+	}
+	m.plan(p)
+	if o.dryRun {
+		return nil
+	}
+	if o.writeConf {
+		conninfo, err := standbyConninfo(o.sourceServer, d.env, int(p.Major))
+		if err != nil {
+			return err
+		}
+		e.Options.Standby = &rewind.Standby{Conninfo: conninfo, ConninfoOnly: true}
+	}
+	_, err = e.Apply(ctx, p)
+	return err
+}
+
+// openRewindSource opens the server or the directory, with everything in it.
+func openRewindSource(ctx context.Context, o rewindOptions) (rewind.Source, error) {
+	if o.sourceServer != "" {
+		return source.OpenSQL(ctx, source.SQLConfig{Conninfo: o.sourceServer, ApplicationName: "pg_rewind", ForeignDirs: true})
+	}
+	dir, err := source.OpenDir(o.sourceDir)
+	if errors.Is(err, rewind.ErrTargetRunning) { // of the function's own target, our source
+		return nil, fmt.Errorf("%w: %w", errSourceRunning, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir.ForeignDirs = true
+	return dir, nil
+}

@@ -1,0 +1,171 @@
+package rewind
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// archive fetches files of the target's WAL from its archive, by the server's
+// restore_command. Nothing that it fetches goes into pg_wal by itself: a plan
+// must not change the directory. Files lie in a temporary directory ($TMPDIR)
+// that is removed with the target, and no more than maxRestored at a time.
+type archive struct {
+	command string
+	dir     string
+	kept    []string
+}
+
+// maxRestored bounds the space that restored segments take: 1 GiB of common ones.
+const maxRestored = 64
+
+// abortStatus is the exit status of restore_command above which PostgreSQL
+// gives up instead of taking the file for missing (RestoreArchivedFile in
+// access/transam/xlogarchive.c): 126 and 127 are the shell's own, and what is
+// above tells of a signal.
+const abortStatus = 125
+
+// open gives a file from the archive; fs.ErrNotExist when the archive has none.
+func (a *archive) open(ctx context.Context, name string) (_ *os.File, err error) {
+	if a.dir == "" {
+		if a.dir, err = os.MkdirTemp("", "failback-hook-wal-"); err != nil {
+			return nil, &Error{Op: "make directory for restored WAL", Err: err}
+		}
+	}
+	to := filepath.Join(a.dir, name)
+	f, err := os.Open(to)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := a.restore(ctx, name, to); err != nil {
+		return nil, err
+	}
+	a.kept = append(a.kept, to)
+	if len(a.kept) > maxRestored {
+		if err := os.Remove(a.kept[0]); err != nil {
+			return nil, &Error{Op: "remove restored WAL", Err: err}
+		}
+		a.kept = a.kept[1:]
+	}
+	return os.Open(to)
+}
+
+// restore runs the command for one file.
+func (a *archive) restore(ctx context.Context, name, to string) error {
+	line, err := expandRestoreCommand(a.command, name, to)
+	if err != nil {
+		return &Error{Op: "run restore_command", Path: name, Err: err}
+	}
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line)
+	cmd.WaitDelay = time.Second // for what the shell leaves behind when ctx ends
+	said, err := cmd.CombinedOutput()
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		_, err := os.Stat(to) // success without a file is no success
+		return err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case !failed || exit.ExitCode() < 0 || exit.ExitCode() > abortStatus:
+		if len(said) > 0 {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(said[:min(len(said), 1024)]))
+		}
+		return &Error{Op: "run restore_command", Path: name, Err: err,
+			Advice: "a command that ends so is taken for broken, not for an archive without the file: run it by hand"}
+	}
+	return &fs.PathError{Op: "restore", Path: name, Err: fs.ErrNotExist}
+}
+
+// expandRestoreCommand replaces %f, %p and %%. Elsewhere a per cent sign stands
+// for itself. %r, the oldest file that a restart needs, is not known before the
+// rewind is done.
+func expandRestoreCommand(command, name, to string) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(command); i++ {
+		if command[i] != '%' || i+1 == len(command) {
+			b.WriteByte(command[i])
+			continue
+		}
+		i++
+		switch command[i] {
+		case 'f':
+			b.WriteString(name)
+		case 'p':
+			b.WriteString(to)
+		case 'r':
+			return "", fmt.Errorf("%w: %%r in restore_command has no value here", ErrUnsupported)
+		case '%':
+			b.WriteByte('%')
+		default:
+			b.WriteByte('%')
+			b.WriteByte(command[i])
+		}
+	}
+	return b.String(), nil
+}
+
+// close removes what was restored.
+func (a *archive) close() error {
+	if a == nil || a.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(a.dir)
+}
+
+// openWAL opens a segment or history file of the target's: the one that an
+// interrupted run moved aside, which comes first since in pg_wal there may by
+// now be one of the source with the same name; the one in pg_wal, if it is the
+// target's; or the archive's, where there is an archive.
+func (t *target) openWAL(ctx context.Context, name string) (f *os.File, err error) {
+	err = fs.ErrNotExist
+	if t.resume.ownsWAL(name) {
+		f, err = t.open(asideDir + "/" + name)
+		if errors.Is(err, fs.ErrNotExist) {
+			f, err = t.open("pg_wal/" + name)
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) && t.archive != nil {
+		f, err = t.archive.open(ctx, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &MissingWALError{Name: name, Err: err}
+	}
+	return f, err
+}
+
+// readWAL reads a small file as openWAL finds it.
+func (t *target) readWAL(ctx context.Context, name string, limit int64) (b []byte, err error) {
+	f, err := t.openWAL(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer closing(&err, f.Close)
+	b, err = io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("read %s: more than the %d bytes that such a file can have", name, limit)
+	}
+	return b, err
+}
+
+// inArchive tells whether the archive has a file; false without an archive.
+func (t *target) inArchive(ctx context.Context, name string) (bool, error) {
+	if t.archive == nil {
+		return false, nil
+	}
+	f, err := t.archive.open(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
+}
