@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/postmaster"
 )
 
 // server stops and starts the local PostgreSQL, in the way that is configured.
@@ -58,7 +59,7 @@ func newServer(ctx context.Context, cfg Config, major pg.Major) (*server, error)
 // A server that does not run is fine, the backends that a dead postmaster has
 // left are waited for.
 func (s *server) stop(ctx context.Context) error {
-	pid, err := postmaster(s.cfg.PGData)
+	pid, err := postmaster.Find(s.cfg.PGData)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (s *server) stopMode(ctx context.Context, mode string, timeout time.Duratio
 	if err == nil {
 		return nil
 	}
-	if pid, alive := postmaster(s.cfg.PGData); alive == nil && pid == 0 {
+	if pid, alive := postmaster.Find(s.cfg.PGData); alive == nil && pid == 0 {
 		return nil // it was gone before pg_ctl asked
 	}
 	return &Error{Op: "stop server in mode " + mode, Err: fmt.Errorf("%w: %w%s", ErrServerControl, err, quoted(out.String())),
@@ -109,10 +110,10 @@ func (s *server) stopMode(ctx context.Context, mode string, timeout time.Duratio
 // death of their postmaster soon, but not in the middle of everything, and
 // while one is left it may write.
 func (s *server) awaitGone(ctx context.Context) error {
-	var left []process
+	var left []int
 	err := poll(ctx, settle, func() (bool, error) {
 		var err error
-		left, err = serverProcesses(s.cfg.PGData)
+		left, err = postmaster.Processes(s.cfg.PGData)
 		return len(left) == 0, err
 	})
 	if !errors.Is(err, errTooLong) {
@@ -120,7 +121,7 @@ func (s *server) awaitGone(ctx context.Context) error {
 	}
 	pids := make([]string, len(left))
 	for i, p := range left {
-		pids[i] = strconv.Itoa(p.pid)
+		pids[i] = strconv.Itoa(p)
 	}
 	return &Error{Op: "wait for the server's processes to end",
 		Err:    fmt.Errorf("%w: processes %s work in its data directory", ErrServerRunning, strings.Join(pids, ", ")),
@@ -132,7 +133,7 @@ func (s *server) awaitGone(ctx context.Context) error {
 // connections or, at the end of the time, when it is at least alive: a standby
 // that has much to replay is not open yet, and it may stream long before.
 func (s *server) start(ctx context.Context) error {
-	if pid, err := postmaster(s.cfg.PGData); err != nil || pid != 0 {
+	if pid, err := postmaster.Find(s.cfg.PGData); err != nil || pid != 0 {
 		return err
 	}
 	begun := time.Now()
@@ -172,7 +173,7 @@ func (s *server) confirmStart(ctx context.Context, started error, begun time.Tim
 		patience = time.Second
 	}
 	err := poll(ctx, patience, func() (bool, error) {
-		pid, err := postmaster(s.cfg.PGData)
+		pid, err := postmaster.Find(s.cfg.PGData)
 		return pid != 0, err
 	})
 	if !errors.Is(err, errTooLong) {

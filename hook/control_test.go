@@ -8,11 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/postmaster"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
@@ -88,9 +90,9 @@ func TestStopFallsBackToImmediate(t *testing.T) {
 func backend(t *testing.T, n *rewindtest.Node, kind string) (pid int) {
 	t.Helper()
 	v := n.Must(t).Value("SELECT pid FROM pg_stat_activity WHERE backend_type = '" + kind + "'")
-	pid, ok := atoi(v)
-	if !ok {
-		t.Fatalf("pid of the %s: got %q", kind, v)
+	pid, err := strconv.Atoi(v)
+	if err != nil {
+		t.Fatalf("pid of the %s: %v", kind, err)
 	}
 	return pid
 }
@@ -135,6 +137,7 @@ func TestStartWithConfigFile(t *testing.T) {
 func TestFindPGCtl(t *testing.T) {
 	install := rewindtest.Newest(t)
 	major := pg.Major(install.Major)
+	t.Setenv("PATH", install.Bin+":"+os.Getenv("PATH")) // it may be installed anywhere
 	path, err := findPGCtl(t.Context(), "", major)
 	if err != nil || filepath.Base(path) != "pg_ctl" {
 		t.Errorf("looked up: got %q, %v", path, err)
@@ -170,7 +173,7 @@ func commandServer(t *testing.T) *server {
 	s, err := newServer(t.Context(), cfg.withDefaults(), 15)
 	must(t, err)
 	t.Cleanup(func() {
-		if pid, _ := postmaster(dir); pid != 0 {
+		if pid, _ := postmaster.Find(dir); pid != 0 {
 			_ = exec.Command("/bin/kill", "-9", fmt.Sprint(pid)).Run()
 		}
 	})
@@ -180,13 +183,13 @@ func commandServer(t *testing.T) *server {
 func TestControlCommand(t *testing.T) {
 	s := commandServer(t)
 	must(t, s.start(t.Context()))
-	pid, err := postmaster(s.cfg.PGData)
+	pid, err := postmaster.Find(s.cfg.PGData)
 	must(t, err)
 	if pid == 0 {
 		t.Fatal("nothing runs after start")
 	}
 	must(t, s.stop(t.Context()))
-	if pid, _ = postmaster(s.cfg.PGData); pid != 0 {
+	if pid, _ = postmaster.Find(s.cfg.PGData); pid != 0 {
 		t.Errorf("%d runs after stop", pid)
 	}
 
@@ -222,7 +225,7 @@ func TestControlNone(t *testing.T) {
 	if err := s.stop(t.Context()); !errors.Is(err, ErrServerRunning) {
 		t.Errorf("got %v, want %v", err, ErrServerRunning)
 	}
-	if pid, _ := postmaster(s.cfg.PGData); pid == 0 {
+	if pid, _ := postmaster.Find(s.cfg.PGData); pid == 0 {
 		t.Error("the server was stopped")
 	}
 }

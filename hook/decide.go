@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/rewind/pgcontrol"
 )
 
 // Decide says what is to be done about a node. It is pure: whoever has the
@@ -29,6 +30,7 @@ func Decide(f Facts) Decision {
 		waitForState,
 		askUpstream,
 		refuseOtherUpstream,
+		refuseItself,
 		waitForRecovery,
 		leaveStreaming,
 		leaveCascading,
@@ -165,6 +167,24 @@ func refuseOtherUpstream(f Facts) (Decision, bool) {
 		f.Topology.Leader.Name, f.Upstream.SystemID, f.Local.SystemID)
 }
 
+// refuseItself: the leader's server is the one that runs here, and the member
+// name is not this node's. The pid file has the process, the time of its start,
+// the directory, the port and the shared memory: no two servers have it alike.
+func refuseItself(f Facts) (Decision, bool) {
+	here, there := serverIdentity(f.Local.PIDFile), serverIdentity(f.Upstream.PIDFile)
+	if !f.Local.Running || here == "" || here != there {
+		return Decision{}, false
+	}
+	return refuse(ErrIsLeader, "the server that runs on the data directory is that of %s; is %s the right name for this node?",
+		f.Topology.Leader.Name, f.Name)
+}
+
+// serverIdentity is a pid file without its last line, the server's state.
+func serverIdentity(pidFile string) string {
+	lines := strings.Split(pidFile, "\n")
+	return strings.Join(lines[:min(len(lines), 7)], "\n")
+}
+
 func waitForRecovery(f Facts) (Decision, bool) {
 	if !f.Upstream.InRecovery {
 		return Decision{}, false
@@ -219,10 +239,26 @@ func whyRejoin(f Facts, leader string) string {
 	case l.Running:
 		return fmt.Sprintf("the server runs as a primary beside the leader %s", leader)
 	case l.StandbySignal:
-		return fmt.Sprintf("the server is a standby that does not run (%s)", l.State)
+		return "this node is a standby that " + howItEnded(l.State)
 	default:
-		return fmt.Sprintf("the server is a former primary that does not run (%s)", l.State)
+		return "this node is a former primary that " + howItEnded(l.State)
 	}
+}
+
+// howItEnded reads what the control file of a server that does not run says of
+// its end. The words of pg_controldata are those of a server that runs: "in
+// production" is a primary that crashed.
+func howItEnded(state string) string {
+	how := "was not shut down cleanly"
+	switch state {
+	case pgcontrol.StateShutDown.String(), pgcontrol.StateShutDownInRecovery.String():
+		return "was shut down cleanly"
+	case pgcontrol.StateShuttingDown.String():
+		how = "died while it was shutting down"
+	case pgcontrol.StateStartup.String(), pgcontrol.StateInCrashRecovery.String():
+		how = "died during crash recovery"
+	}
+	return fmt.Sprintf("%s (control file: %s)", how, state)
 }
 
 // leaderMember finds the member that holds the leader key.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
 )
@@ -90,6 +91,17 @@ func TestDecide(t *testing.T) {
 		{"another cluster, whose server is in recovery", func(f *Facts) { f.Upstream.SystemID, f.Upstream.InRecovery = 8, true }, VerbRefuse, ErrSystemID, ""},
 		{"another cluster on a running standby that streams", all(runningStandby, streaming, func(f *Facts) { f.Upstream.SystemID = 8 }), VerbRefuse, ErrSystemID, ""},
 
+		{"the leader itself, under another name", func(f *Facts) {
+			f.Local.Running = true
+			f.Local.PIDFile = pidFileText(99, "/pgdata", time.Unix(1000, 0))
+			f.Upstream.PIDFile = strings.Replace(f.Local.PIDFile, "ready   ", "starting", 1)
+		}, VerbRefuse, ErrIsLeader, "the right name"},
+		{"a server of the same age", func(f *Facts) {
+			f.Local.Running = true
+			f.Local.PIDFile = pidFileText(99, "/pgdata", time.Unix(1000, 0))
+			f.Upstream.PIDFile = pidFileText(98, "/pgdata", time.Unix(1000, 0))
+		}, VerbRejoin, nil, "as a primary beside"},
+
 		// The leader.
 		{"no leader", func(f *Facts) { f.Topology.Leader = nil }, VerbWait, ErrNoLeader, "main"},
 		{"no leader, interrupted", func(f *Facts) { f.Topology.Leader, f.Local.Interrupted = nil, true }, VerbWait, ErrNoLeader, ""},
@@ -130,13 +142,16 @@ func TestDecide(t *testing.T) {
 		{"standby that follows the archive by its tag", all(runningStandby, me(dcs.Member{Timeline: 2, Tags: map[string]any{"nostream": true}})), VerbNothing, nil, "archive"},
 
 		// Rejoin.
-		{"crashed primary", func(*Facts) {}, VerbRejoin, nil, "in production"},
-		{"primary that was shut down", func(f *Facts) { f.Local.State = "shut down" }, VerbRejoin, nil, "shut down"},
+		{"crashed primary", func(*Facts) {}, VerbRejoin, nil, "a former primary that was not shut down cleanly (control file: in production)"},
+		{"primary that was shut down", func(f *Facts) { f.Local.State = "shut down" }, VerbRejoin, nil, "a former primary that was shut down cleanly"},
 		{"primary that still runs", func(f *Facts) { f.Local.Running = true }, VerbRejoin, nil, "as a primary beside"},
 		{"primary that runs, and a walsender of our name", all(streaming, func(f *Facts) { f.Local.Running = true }), VerbRejoin, nil, "as a primary beside"},
 		{"standby that runs on another branch", runningStandby, VerbRejoin, nil, "does not stream"},
-		{"standby that is down", func(f *Facts) { f.Local.StandbySignal, f.Local.State = true, "shut down in recovery" }, VerbRejoin, nil, "does not run"},
-		{"standby that is down, with a walsender that has not noticed", all(streaming, func(f *Facts) { f.Local.StandbySignal = true }), VerbRejoin, nil, "does not run"},
+		{"standby that is down", func(f *Facts) { f.Local.StandbySignal, f.Local.State = true, "shut down in recovery" }, VerbRejoin, nil, "a standby that was shut down cleanly"},
+		{"standby that crashed", func(f *Facts) { f.Local.StandbySignal, f.Local.State = true, "in archive recovery" }, VerbRejoin, nil, "a standby that was not shut down cleanly (control file: in archive recovery)"},
+		{"primary that was killed while it shut down", func(f *Facts) { f.Local.State = "shutting down" }, VerbRejoin, nil, "died while it was shutting down"},
+		{"primary that was killed in crash recovery", func(f *Facts) { f.Local.State = "in crash recovery" }, VerbRejoin, nil, "died during crash recovery"},
+		{"standby that is down, with a walsender that has not noticed", all(streaming, func(f *Facts) { f.Local.StandbySignal = true }), VerbRejoin, nil, "a standby that was not shut down"},
 		{"interrupted rewind", func(f *Facts) { f.Local.Interrupted = true }, VerbRejoin, nil, "interrupted"},
 		{"interrupted rewind of a standby", func(f *Facts) { f.Local.Interrupted, f.Local.StandbySignal = true, true }, VerbRejoin, nil, "interrupted"},
 		{"own member key says primary", me(dcs.Member{Role: dcs.RolePrimary, State: "running"}), VerbRejoin, nil, ""},

@@ -65,6 +65,8 @@ type Local struct {
 	// Running: a postmaster is alive on the directory. A pid file of a dead one does not count.
 	Running bool `json:"running"`
 	PID     int  `json:"pid,omitempty"`
+	// PIDFile is the postmaster.pid of a running server.
+	PIDFile string `json:"-"`
 	// StandbySignal: standby.signal (or recovery.signal) is there.
 	StandbySignal bool `json:"standby_signal"`
 	// Interrupted: a journal says that a rewind was begun and not finished.
@@ -79,4 +81,6 @@ type Upstream struct {
 	// Streaming: the leader shows a walsender in state "streaming" whose
 	// application_name is our member name.
 	Streaming bool `json:"streaming"`
+	// PIDFile is its postmaster.pid; empty where it may not be read.
+	PIDFile string `json:"-"`
 }

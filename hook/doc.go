@@ -31,7 +31,7 @@
 //	            |
 //	         stream         the leader's pg_stat_replication shows the member
 //	            |
-//	          report
+//	          report        lost relations by name, where the leader knows them
 //
 // Decide is a pure function of what was seen (Facts), and is asked twice: once
 // for nothing but reading, and once under the lock, because between the two
@@ -65,9 +65,16 @@
 //
 // A pid file is not believed: see postmaster. Nothing is ever killed here;
 // pg_ctl, or the commands of the user, stop the server, and what does not end is
-// named in the error. Where a manager controls the server, its cluster should be
-// paused: it starts whatever it finds stopped. If it does so before the work has
-// begun, the engine notices and changes nothing; if after, it is welcome.
+// named in the error.
+//
+// A manager (Patroni) starts whatever it finds stopped, within seconds. So a
+// server that runs under one is not stopped (ErrManaged), unless the cluster is
+// paused, or the stop command is the user's, who may stop the manager with it.
+// The manager counts as there as long as the lease of its member key lives. A
+// server that is down already is taken as it is, with a warning: should the
+// manager start it before the work has begun, the engine notices and changes
+// nothing; after that no start succeeds until the work is done, and then it is
+// welcome.
 //
 // # Imports
 //

@@ -65,11 +65,12 @@ func (r *run) showLocks(ctx context.Context) {
 
 // foresee warns of what Rejoin would stumble over after the plan.
 func (r *run) foresee(ctx context.Context) {
-	if r.facts.Local.Running && r.cfg.Control == ControlNone {
-		r.warn("the server runs and postgresql.control is none: it has to be stopped first")
+	if err := r.mayStop(); err != nil {
+		r.warn("for real this would be refused now: %v", err)
 	}
 	if _, err := newServer(ctx, r.cfg, r.facts.Local.Major); err != nil {
 		r.warn("the server cannot be stopped or started: %v", err)
 	}
+	r.warnOfName()
 	r.warnOfManager()
 }

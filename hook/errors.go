@@ -27,6 +27,9 @@ var (
 	ErrServerControl = errors.New("the local server does not obey")
 	// ErrServerRunning: the server runs and this program may not stop it.
 	ErrServerRunning = errors.New("the local server is running")
+	// ErrManaged: the server runs under a cluster manager that would start it
+	// again, and the cluster is not paused.
+	ErrManaged = errors.New("the cluster's manager is in charge of this server")
 	// ErrNotStreaming: the work is done but the node was not seen streaming in time.
 	ErrNotStreaming = errors.New("the node was not seen streaming")
 	// ErrInProgress: another process on this node is already at work.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/postmaster"
 )
 
 // Between the first look and the lock the world may change.
@@ -96,13 +97,13 @@ func TestFailureBeforeChange(t *testing.T) {
 func TestSourceFails(t *testing.T) {
 	s := newStage(t)
 	s.startServer(t)
-	before, err := postmaster(s.hook.Config.PGData)
+	before, err := postmaster.Find(s.hook.Config.PGData)
 	must(t, err)
 	s.fail["open source"] = rewind.ErrSourceAuth
 	if _, err := s.hook.Rejoin(t.Context()); !errors.Is(err, rewind.ErrSourceAuth) {
 		t.Errorf("got %v", err)
 	}
-	after, err := postmaster(s.hook.Config.PGData)
+	after, err := postmaster.Find(s.hook.Config.PGData)
 	must(t, err)
 	if got := s.seen(); after != before || !slices.Equal(got, []string{"lock", "release"}) {
 		t.Errorf("did %v, pid was %d, is %d", got, before, after)

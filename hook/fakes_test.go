@@ -13,6 +13,7 @@ import (
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/postmaster"
 )
 
 // stage is a whole world without etcd, leader and engine: only the data
@@ -35,6 +36,8 @@ type stage struct {
 	options  rewind.Options
 	conninfo string
 	plan     rewind.Plan
+	// asked are the files that names were asked for.
+	asked []pg.RelFileLocator
 }
 
 func newStage(t *testing.T) *stage {
@@ -42,6 +45,7 @@ func newStage(t *testing.T) *stage {
 	srv := commandServer(t)
 	f := sound()
 	f.Topology.SystemID, f.Upstream.SystemID = fixtureID, fixtureID
+	f.Topology.Members = append(f.Topology.Members, dcs.Member{Name: "n1", Role: dcs.RoleReplica, State: "stopped"})
 	s := &stage{facts: f, fail: map[string]error{}, on: map[string]func(){}, plan: rewind.Plan{Strategy: rewind.StrategyWAL, Source: rewind.Side{Bytes: 1000}}}
 	cfg := srv.cfg
 	cfg.SettleTimeout, cfg.StreamTimeout = 300*time.Millisecond, 2*time.Second
@@ -87,7 +91,7 @@ func (s *stage) seen() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(s.did), func(what string) bool {
-		return slices.Contains([]string{"topology", "connect", "upstream", "streaming", "locks", "open source"}, what)
+		return slices.Contains([]string{"topology", "connect", "upstream", "streaming", "locks", "open source", "names"}, what)
 	})
 }
 
@@ -103,7 +107,7 @@ func (s *stage) count(what string) (n int) {
 }
 
 func (s *stage) running() bool {
-	pid, err := postmaster(s.hook.Config.PGData)
+	pid, err := postmaster.Find(s.hook.Config.PGData)
 	return err == nil && pid != 0
 }
 
@@ -176,6 +180,16 @@ func (f fakeServer) Streaming(ctx context.Context, name string) (Streaming, bool
 func (f fakeServer) EnsureSlot(_ context.Context, name string) (bool, error) {
 	return true, f.s.do("slot " + name)
 }
+
+// RelationNames knows one relation.
+func (f fakeServer) RelationNames(ctx context.Context, files []pg.RelFileLocator) (map[pg.RelFileLocator]RelationName, error) {
+	f.s.set(func() { f.s.asked = files })
+	err := f.s.do("names")
+	return map[pg.RelFileLocator]RelationName{account: {Database: "shop", Schema: "public", Name: "account", Kind: "table"}}, errors.Join(err, ctx.Err())
+}
+
+// account is the relation that the leader knows.
+var account = pg.RelFileLocator{Spc: pg.DefaultTablespace, DB: 5, Rel: 16400}
 
 func (f fakeServer) Close() error { return nil }
 

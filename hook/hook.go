@@ -7,6 +7,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
 // Lock is the cluster-wide lock while it is held.
@@ -38,6 +39,9 @@ type Server interface {
 	Streaming(ctx context.Context, applicationName string) (s Streaming, ok bool, err error)
 	// EnsureSlot makes the physical slot if it is not there.
 	EnsureSlot(ctx context.Context, name string) (created bool, err error)
+	// RelationNames tells what the files belong to in this server, now. What it
+	// does not know is left out; next to an error there may be names.
+	RelationNames(ctx context.Context, files []pg.RelFileLocator) (map[pg.RelFileLocator]RelationName, error)
 	Close() error
 }
 
@@ -54,6 +58,9 @@ type Hook struct {
 	Log *zap.Logger
 	// OnEvent receives the engine's events; may be nil.
 	OnEvent func(rewind.Event)
+	// OnStep is told the name of each step of the run when it begins, as the
+	// report names it; may be nil.
+	OnStep func(name string)
 
 	// newEngine stands between this package and the engine, for tests; nil is the engine.
 	newEngine func(*rewind.Engine) engine
@@ -77,7 +84,9 @@ var _ engine = (*rewind.Engine)(nil)
 // leaves behind.
 func (h *Hook) Rejoin(ctx context.Context) (*Report, error) {
 	r := h.begin()
-	return r.end(r.rejoin(ctx))
+	err := r.rejoin(ctx)
+	r.nameLost(ctx)
+	return r.end(err)
 }
 
 // DryRun says what Rejoin would do and changes nothing anywhere: it writes no
@@ -85,5 +94,7 @@ func (h *Hook) Rejoin(ctx context.Context) (*Report, error) {
 // would make Rejoin wait or refuse is the same error here.
 func (h *Hook) DryRun(ctx context.Context) (*Report, error) {
 	r := h.begin()
-	return r.end(r.dryRun(ctx))
+	err := r.dryRun(ctx)
+	r.nameLost(ctx)
+	return r.end(err)
 }

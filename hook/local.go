@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/pg"
 	"github.com/failback-hook/failback-hook/rewind/pgcontrol"
+	"github.com/failback-hook/failback-hook/rewind/postmaster"
 )
 
 // controlFile is relative to PGDATA.
@@ -34,14 +37,32 @@ func checkUser(euid int, pgdata string) error {
 	}
 	fi, err := os.Stat(pgdata)
 	if err != nil {
-		return &Error{Op: "check data directory", Err: errors.Join(rewind.ErrNotDataDir, err), Advice: "check postgresql.data_dir"}
+		return &Error{Op: "check data directory", Err: fmt.Errorf("%w: %w", rewind.ErrNotDataDir, err), Advice: "check postgresql.data_dir"}
+	}
+	// Before the owner: what is no data directory at all is a wrong path.
+	_, err = os.Stat(filepath.Join(pgdata, "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return notDataDir(pgdata, err)
 	}
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if ok && int(st.Uid) != euid {
-		return &Error{Op: "check user", Err: fmt.Errorf("%w: uid %d, and this program runs as %d", ErrNotOwner, st.Uid, euid),
+		return &Error{Op: "check user", Err: fmt.Errorf("%w: %s, and this program runs as %s", ErrNotOwner, userName(int(st.Uid)), userName(euid)),
 			Advice: "run it as the owner of the data directory, usually: sudo -u postgres failback-hook"}
 	}
 	return nil
+}
+
+// userName is a user as people know it, as far as this host does.
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("uid %d", uid)
+}
+
+func notDataDir(pgdata string, err error) error {
+	return &rewind.Error{Op: "read data directory", Path: "PG_VERSION", Err: fmt.Errorf("%w: %w", rewind.ErrNotDataDir, err),
+		Advice: "check postgresql.data_dir: " + pgdata + " holds no PostgreSQL cluster"}
 }
 
 // ReadLocal looks at the data directory and at the server on it, and changes
@@ -56,10 +77,15 @@ func ReadLocal(ctx context.Context, pgdata string) (Local, error) {
 	l.Major = major
 	// Before the control file: a server that ends between the two leaves a
 	// newer file than was asked for, and never one that is being written.
-	if l.PID, err = postmaster(pgdata); err != nil {
+	if l.PID, err = postmaster.Find(pgdata); err != nil {
 		return l, err
 	}
 	l.Running = l.PID != 0
+	if l.Running {
+		// Without it only what rests on it is not known.
+		b, _ := readBounded(filepath.Join(pgdata, "postmaster.pid"), postmaster.MaxPIDFile)
+		l.PIDFile = string(b)
+	}
 	if l.StandbySignal, err = hasSignalFile(pgdata); err != nil {
 		return l, err
 	}
@@ -83,8 +109,7 @@ func ReadLocal(ctx context.Context, pgdata string) (Local, error) {
 func readMajor(pgdata string) (pg.Major, error) {
 	b, err := readBounded(filepath.Join(pgdata, "PG_VERSION"), 64)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, &rewind.Error{Op: "read data directory", Path: "PG_VERSION", Err: errors.Join(rewind.ErrNotDataDir, err),
-			Advice: "check postgresql.data_dir: " + pgdata + " holds no PostgreSQL cluster"}
+		return 0, notDataDir(pgdata, err)
 	}
 	if err != nil {
 		return 0, &rewind.Error{Op: "read data directory", Path: "PG_VERSION", Err: err}

@@ -58,11 +58,19 @@ func lastOptions(line, pgdata string) []string {
 			i++
 			dir = args[i]
 		}
-		if !sameDir(dir, pgdata) {
+		if !sameDir(dir, pgdata) && !isDataDir(dir) {
 			options = append(options, "-c", "config_file="+filepath.Join(dir, "postgresql.conf"))
 		}
 	}
 	return options
+}
+
+// isDataDir: a whole data directory was named, and not one with configuration
+// only, so ours is a copy of it. The copy must not come up with the settings of
+// the original, its port among them.
+func isDataDir(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "PG_VERSION"))
+	return err == nil
 }
 
 // sameDir compares directories as the system sees them. A relative one was

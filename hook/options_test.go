@@ -14,7 +14,7 @@ import (
 )
 
 func TestLastOptions(t *testing.T) {
-	data, etc := t.TempDir(), t.TempDir()
+	data, etc, original := t.TempDir(), t.TempDir(), newDataDir(t)
 	tests := []struct {
 		name, line string
 		want       []string
@@ -26,6 +26,7 @@ func TestLastOptions(t *testing.T) {
 		{"Patroni", `postgres "-D" "` + data + `" "--config_file=/x.conf" "--port=5433" "--cluster_name=a b"`, []string{"--config_file=/x.conf", "--port=5433", "--cluster_name=a b"}},
 		{"directory of the configuration", `postgres "-D" "` + etc + `"`, []string{"-c", "config_file=" + etc + "/postgresql.conf"}},
 		{"directory that was moved", `postgres "-D" "/nowhere/at/all"`, nil},
+		{"directory that was copied", `postgres "-D" "` + original + `"`, nil},
 		{"no arguments", "/bin/postgres\n", nil},
 		{"cut off", `/bin/postgres "-D`, nil},
 		{"empty", "", nil},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,24 +84,70 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if l := r.facts.Local; l.Running && r.cfg.Control == ControlNone {
-		return &Error{Op: fmt.Sprintf("look at the server (pid %d)", l.PID), Err: ErrServerRunning,
-			Advice: "postgresql.control is none: stop the server, then run it again"}
+	if err := r.mayStop(); err != nil {
+		return err
 	}
+	r.warnOfName()
 	r.warnOfManager()
 	return nil
 }
 
-// warnOfManager: a manager that is alive starts a server that it finds stopped,
-// within seconds, unless its cluster is paused. Once pg_control has been moved
-// away no start succeeds, and a start that comes before is noticed by the
-// engine, which then changes nothing.
-func (r *run) warnOfManager() {
-	t := r.facts.Topology
-	me, ok := t.Member(r.cfg.Name)
-	if ok && me.Lease != 0 && me.State != "stopped" && !t.Config.Paused && r.facts.Local.Running {
-		r.warn("the manager of %s is alive and its cluster is not paused: it may start the server before the work begins", me.Name)
+// warnOfName: a member key goes with the manager, so that there is none of this
+// name proves nothing; but under a name that is not this node's the standby
+// would register as another one.
+func (r *run) warnOfName() {
+	if _, ok := r.facts.Topology.Member(r.cfg.Name); ok {
+		return
 	}
+	var names []string
+	for _, m := range r.facts.Topology.Members {
+		names = append(names, m.Name)
+	}
+	r.warn("etcd has no member %s (it has %s): fine if this node's manager is down, but make sure that the name is right",
+		r.cfg.Name, strings.Join(names, ", "))
+}
+
+// warnOfManager: a server that is down under a manager that is alive may be
+// started at any moment. Once pg_control has been moved away no start succeeds,
+// and one that comes before is noticed by the engine, which then changes nothing.
+func (r *run) warnOfManager() {
+	if managed(r.facts) && !r.facts.Local.Running {
+		r.warn("the manager of %s is alive and its cluster is not paused: if it starts the server before the work begins, nothing is changed", r.cfg.Name)
+	}
+}
+
+// mayStop refuses to stop a server that somebody else is in charge of. A manager
+// that is alive starts a server that it finds stopped within seconds, or hands
+// the leadership around because of it; only the commands of the user may know
+// how to stop the manager as well.
+func (r *run) mayStop() error {
+	l := r.facts.Local
+	switch {
+	case !l.Running || r.cfg.Control == ControlCommand:
+		return nil
+	case r.cfg.Control == ControlNone:
+		return &Error{Op: fmt.Sprintf("look at the server (pid %d)", l.PID), Err: ErrServerRunning,
+			Advice: "postgresql.control is none: stop the server, then run it again"}
+	case managed(r.facts):
+		me, _ := r.facts.Topology.Member(r.cfg.Name)
+		return &Error{
+			Op: fmt.Sprintf("bring %s back from %s (%s)", r.cfg.Name, r.report.Leader, r.report.Decision.Reason),
+			Err: fmt.Errorf("%w (pid %d), which would have to be stopped: its member key in etcd is alive (state %q) and the cluster is not paused",
+				ErrManaged, l.PID, me.State),
+			Advice: fmt.Sprintf("patronictl pause --wait %s, run failback-hook, then patronictl resume --wait %[1]s; "+
+				"or set postgresql.control to command, with commands that stop and start the manager", r.report.Scope),
+		}
+	}
+	return nil
+}
+
+// managed tells whether a manager on this node is alive and does what it does:
+// its member key hangs on a lease, which ends with it. One that has said that
+// the server is stopped is on its own way out. In a paused cluster managers
+// look on.
+func managed(f Facts) bool {
+	me, ok := f.Topology.Member(f.Name)
+	return ok && me.Lease != 0 && me.State != "stopped" && !f.Topology.Config.Paused
 }
 
 // locked does what needs the lock, and gives it back.
@@ -135,10 +182,18 @@ func withCause(ctx context.Context, err error) error {
 // and the lock, and rewinds. ctx ends with the lock and with the leader's term.
 func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err error) {
 	var d Decision
+	wasDown := !r.facts.Local.Running
 	err = r.step("look again", func() (err error) {
 		d, err = r.look(ctx)
 		return err
 	})
+	// A start that an earlier run, killed since, had begun may end just now.
+	if err == nil && d.Verb == VerbRejoin && wasDown && r.mayComeByItself() {
+		err = r.step("settle", func() (err error) {
+			d, err = r.settle(ctx)
+			return err
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -151,6 +206,9 @@ func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err 
 	case VerbRejoin:
 	default:
 		return d.error()
+	}
+	if err := r.mayStop(); err != nil { // started, or no longer paused, since the first look
+		return err
 	}
 	// Before the server is stopped: a login that fails costs nobody anything.
 	src, err := r.openSource(ctx)
@@ -244,7 +302,7 @@ func (r *run) ensureSlot(ctx context.Context, name string) (string, error) {
 func (r *run) apply(ctx context.Context, e engine) error {
 	rep, err := e.Apply(ctx, r.report.Plan)
 	if rep != nil {
-		r.report.FetchedBytes, r.report.Phases = rep.FetchedBytes, rep.Durations
+		r.report.FetchedBytes, r.report.FetchedWALBytes, r.report.Phases = rep.FetchedBytes, rep.FetchedWALBytes, rep.Durations
 	}
 	if err != nil && r.report.SlotCreated {
 		r.warn("the slot %q stays on the leader and keeps WAL until this is run again, or the slot is dropped", r.report.Standby.PrimarySlotName)

@@ -42,13 +42,18 @@ type Report struct {
 	Locks []dcs.Owner `json:"locks,omitempty"`
 	// Plan is what was or would be done; nil when nothing had to be planned.
 	Plan *rewind.Plan `json:"plan,omitempty"`
+	// LostNames say what Plan.Lost counts by file, by the path there, where the
+	// leader knows it for certain; at most the 1000 relations with the most rows.
+	LostNames map[string]RelationName `json:"lost_names,omitempty"`
 	// Standby is what is, or would be, written as the standby settings, without secrets.
 	Standby *StandbySettings `json:"standby,omitempty"`
 	// SlotCreated: the slot was not there on the leader and was made.
 	SlotCreated bool `json:"slot_created,omitempty"`
-	// FetchedBytes came from the leader; DatabaseBytes is the size of its data directory.
-	FetchedBytes  int64 `json:"fetched_bytes"`
-	DatabaseBytes int64 `json:"database_bytes"`
+	// FetchedBytes came from the leader, FetchedWALBytes of them are WAL;
+	// DatabaseBytes is the size of its data directory without WAL.
+	FetchedBytes    int64 `json:"fetched_bytes"`
+	FetchedWALBytes int64 `json:"fetched_wal_bytes"`
+	DatabaseBytes   int64 `json:"database_bytes"`
 	// Steps are the steps of the run with how long each took.
 	Steps []Step `json:"steps"`
 	// Phases are what the step "apply" consisted of.

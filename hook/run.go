@@ -46,16 +46,18 @@ func (r *run) end(err error) (*Report, error) {
 
 // step runs a stretch of the run under a name, for the log and the report.
 func (r *run) step(name string, fn func() error) error {
-	r.log.Debug("step begins", zap.String("step", name))
+	if r.h.OnStep != nil {
+		r.h.OnStep(name)
+	}
 	begun := time.Now()
 	err := fn()
 	took := time.Since(begun)
 	r.report.Steps = append(r.report.Steps, Step{Name: name, Duration: took})
 	if err != nil {
-		r.log.Info("step ended early", zap.String("step", name), zap.Duration("took", took), zap.Error(err))
+		r.log.Debug("step ended early", zap.String("step", name), zap.Duration("took", took), zap.Error(err))
 		return err
 	}
-	r.log.Info("step done", zap.String("step", name), zap.Duration("took", took))
+	r.log.Debug("step done", zap.String("step", name), zap.Duration("took", took))
 	return nil
 }
 
@@ -101,11 +103,16 @@ func (r *run) look(ctx context.Context) (Decision, error) {
 		d = Decide(f)
 	}
 	r.facts = f
+	before := r.report.Decision.Reason
 	r.report.Scope, r.report.Topology, r.report.Local, r.report.Decision = f.Topology.Scope, f.Topology, &f.Local, d
 	if f.Topology.Leader != nil {
 		r.report.Leader = f.Topology.Leader.Name
 	}
-	r.log.Info("decided", zap.String("verb", string(d.Verb)), zap.String("reason", d.Reason),
+	level := zap.InfoLevel
+	if d.Reason == before {
+		level = zap.DebugLevel // it was said already
+	}
+	r.log.Log(level, "decided", zap.String("verb", string(d.Verb)), zap.String("reason", d.Reason),
 		zap.Int64("revision", f.Topology.Revision))
 	return d, nil
 }

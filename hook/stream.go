@@ -10,6 +10,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/postmaster"
 )
 
 // The pace of the waits for streaming: how often the leader is asked, and how
@@ -64,7 +65,7 @@ func (r *run) awaitStreaming(ctx context.Context, begun time.Time) error {
 		return fmt.Errorf("%w: the leader does not tell: %w", ErrNotStreaming, err)
 	case errors.Is(err, errTooLong):
 		why := fmt.Errorf("%w from %s within %s", ErrNotStreaming, m.Name, r.cfg.StreamTimeout)
-		if err != errTooLong { // it also says why the leader could not be asked
+		if err != errTooLong { //nolint:errorlint // a wrapped one also says why the leader could not be asked
 			why = fmt.Errorf("%w: %w", why, err)
 		}
 		return &Error{Op: "wait for streaming", Err: fmt.Errorf("%w%s", why, quoted(r.server.logTail(begun))),
@@ -154,7 +155,7 @@ func (r *run) stillThere(begun time.Time) error {
 	if r.cfg.Control != ControlPGCtl {
 		return nil
 	}
-	pid, err := postmaster(r.cfg.PGData)
+	pid, err := postmaster.Find(r.cfg.PGData)
 	if err != nil || pid != 0 {
 		return err
 	}

@@ -42,10 +42,13 @@ func parseCallback(args []string) (event, bool, error) {
 	case at > 0:
 		return event{}, false, usagef("unexpected argument %q before the callback's EVENT ROLE SCOPE", args[0])
 	}
-	candidates := append(callbackEvents(), "config", "version", "help")
+	suggestion := didYouMean(args[0], append(callbackEvents(), "config", "version", "help"))
+	if option := "--" + args[0]; slices.Contains(optionNames(), option) {
+		suggestion = "; did you mean " + option + "?"
+	}
 	return event{}, false, &hinted{
-		err:  usagef("unknown command: %s%s", args[0], didYouMean(args[0], candidates)),
-		hint: "failback-hook --help lists commands and options",
+		err:  usagef("unknown command: %s%s", args[0], suggestion),
+		hint: "without a command this node is rejoined; failback-hook --help lists commands and options",
 	}
 }
 
@@ -147,7 +150,8 @@ func logEnd(ctx context.Context, log *zap.Logger, report *hook.Report, err error
 	switch {
 	case err != nil:
 		row := exitFor(ctx, err)
-		log.Error("not done", zap.Error(err), zap.Int("exit_code", row.code), zap.String("exit_name", row.name))
+		log.Error("not done", zap.Error(err), zap.Int("exit_code", row.code), zap.String("exit_name", row.name),
+			zap.String("hint", hintFor(err, row)))
 	case report != nil:
 		log.Info("done", zap.String("outcome", string(report.Outcome)), zap.String("leader", report.Leader))
 	}

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
 	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/pg"
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
@@ -32,6 +35,7 @@ func connect(ctx context.Context, req connectRequest) (rejoiner, func() error, e
 		OpenServer: openServer,
 		Log:        req.log,
 		OnEvent:    req.onEvent,
+		OnStep:     req.onStep,
 	}
 	return h, client.Close, nil
 }
@@ -66,12 +70,26 @@ func (s server) Upstream(ctx context.Context, applicationName string) (hook.Upst
 	if up.Timeline, err = s.Timeline(ctx); err != nil {
 		return hook.Upstream{}, err
 	}
+	up.PIDFile, err = s.PIDFile(ctx)
+	if err != nil && !errors.Is(err, rewind.ErrSourcePrivilege) && !errors.Is(err, fs.ErrNotExist) {
+		return hook.Upstream{}, err
+	}
 	seen, ok, err := s.Streaming(ctx, applicationName)
 	if err != nil {
 		return hook.Upstream{}, err
 	}
 	up.Streaming = ok && seen.State == "streaming"
 	return up, nil
+}
+
+// RelationNames tells what the files belong to.
+func (s server) RelationNames(ctx context.Context, files []pg.RelFileLocator) (map[pg.RelFileLocator]hook.RelationName, error) {
+	found, err := s.upstream.RelationNames(ctx, files)
+	names := make(map[pg.RelFileLocator]hook.RelationName, len(found))
+	for at, name := range found {
+		names[at] = hook.RelationName(name)
+	}
+	return names, err
 }
 
 // Streaming finds the walsender of that name; of several, one that streams.

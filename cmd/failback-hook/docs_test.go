@@ -46,6 +46,17 @@ func TestUsageErrors(t *testing.T) {
 			t.Errorf("%v: %+v", args, got)
 		}
 	}
+	for args, want := range map[string]string{
+		"--dryrun":  "unknown option --dryrun; did you mean --dry-run?",
+		"dry-run":   "unknown command: dry-run; did you mean --dry-run?",
+		"rejoin":    "without a command this node is rejoined",
+		"--name n1": "no configuration file was read: name one with --config",
+		"--scope a --name b -D /c --source-conninfo usr=d": `source.conninfo (--source-conninfo): read connection string: unknown option "usr"`,
+	} {
+		if got := run(t, nil, nil, strings.Fields(args)...); got.code != exitUsage || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: %+v, want %q", args, got, want)
+		}
+	}
 	if got := run(t, nil, nil, "--no-such-option", "--output", "json"); !strings.Contains(got.stdout, `"name": "usage"`) {
 		t.Errorf("not JSON: %+v", got)
 	}

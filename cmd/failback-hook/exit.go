@@ -84,7 +84,7 @@ func clusterRows() []exitRow {
 	}
 }
 
-// nodeRows are the codes 13 to 22: this node and the work on it.
+// nodeRows are the codes 13 to 23: this node and the work on it.
 func nodeRows() []exitRow {
 	return []exitRow{
 		{code: 13, name: "unsupported", meaning: "unsupported version or format, or the nodes do not fit together",
@@ -98,7 +98,7 @@ func nodeRows() []exitRow {
 			hint: "look into the server's own log; see postgresql.control for who stops and starts it"},
 		{code: 16, name: "no_strategy", meaning: "no sound way to rewind: WAL, hint bits or a common history missing",
 			errs: []error{rewind.ErrNoStrategy, rewind.ErrTargetWAL, rewind.ErrSourceWAL, rewind.ErrHints, rewind.ErrNoAncestor},
-			hint: "nothing was changed; this node needs the missing WAL back, or a new copy of the leader"},
+			hint: "what is missing has to be brought back, or this node made anew as a copy of the leader"},
 		{code: 17, name: "leader_changed", meaning: "the lock was lost, or the leader changed during the work", retry: true,
 			errs: []error{dcs.ErrLockLost, dcs.ErrLeaderChanged, rewind.ErrSourceChanged},
 			hint: "run it again: it goes on from where it is, against the leader of then"},
@@ -117,6 +117,9 @@ func nodeRows() []exitRow {
 		{code: 22, name: "standby_cluster", meaning: "this is a standby cluster",
 			errs: []error{hook.ErrStandbyCluster},
 			hint: "its leader follows a primary elsewhere; that is not supported"},
+		{code: 23, name: "managed", meaning: "the cluster's manager is in charge of the running server",
+			errs: []error{hook.ErrManaged},
+			hint: "pause the cluster (patronictl pause --wait), run it, then resume; or set postgresql.control to command"},
 	}
 }
 
@@ -171,12 +174,12 @@ func matchRow(table []exitRow, err error) (exitRow, bool) {
 	}
 	for _, row := range table {
 		for _, sentinel := range row.errs {
-			if err == sentinel {
+			if err == sentinel { //nolint:errorlint // this walks the tree itself
 				return row, true
 			}
 		}
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this walks the tree itself
 	case interface{ Unwrap() error }:
 		return matchRow(table, e.Unwrap())
 	case interface{ Unwrap() []error }:

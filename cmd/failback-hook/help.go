@@ -20,6 +20,7 @@ USAGE
   failback-hook [OPTIONS]                      rejoin this node now
   failback-hook --dry-run [OPTIONS]            show the plan, change nothing
   failback-hook [OPTIONS] EVENT ROLE SCOPE     answer a callback of Patroni's
+  failback-hook rewind [OPTIONS OF pg_rewind]  the same engine by pg_rewind's command line
   failback-hook config show [OPTIONS]          every value and where it comes from
   failback-hook version                        print the version
 
@@ -28,6 +29,10 @@ EXAMPLES
     sudo -u postgres failback-hook --dry-run --scope main --name n1 \
         -D /var/lib/postgresql/15/main --source-conninfo 'user=rewind dbname=postgres'
     sudo -u postgres failback-hook      (with everything in the configuration file)
+  Where Patroni runs, in a pause; outside of one its server would not be stopped:
+    patronictl pause --wait main
+    sudo -u postgres failback-hook
+    patronictl resume --wait main
 
   As a callback, in patroni.yml; it returns at once and works on in the background:
     postgresql:
@@ -46,6 +51,13 @@ CONFIGURATION
        ` + defaultConfigFile + ` when it exists
     4. ETCDCTL_* and PGDATA; what source.conninfo does not say: PG* and ~/.pgpass
     5. defaults
+  A file with what most nodes need:
+    scope: main
+    name: n1
+    etcd: {endpoints: [10.0.0.1:2379, 10.0.0.2:2379, 10.0.0.3:2379]}
+    postgresql: {data_dir: /var/lib/postgresql/15/main}
+    source: {conninfo: user=rewind dbname=postgres}
+    replication: {conninfo: user=replicator}
   Passwords are taken from environment and files, never from options: everybody on a host
   can read its process list.
 

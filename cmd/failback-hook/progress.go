@@ -14,6 +14,9 @@ import (
 // line now and then elsewhere.
 type progress struct {
 	event func(rewind.Event)
+	// step is told when a step of the run begins; the engine's phases lie
+	// within two of them.
+	step  func(name string)
 	close func()
 }
 
@@ -23,15 +26,15 @@ const lineEvery = 5 * time.Second
 // newProgress chooses by what stderr is. Warnings are always shown.
 func (p *program) newProgress(quiet bool, log *zap.Logger) progress {
 	if quiet {
-		return progress{event: func(e rewind.Event) { logWarning(log, e) }, close: func() {}}
+		return progress{event: func(e rewind.Event) { logWarning(log, e) }, step: func(string) {}, close: func() {}}
 	}
 	if c, ok := p.stderr.(*console); ok {
 		b := &barProgress{console: c, log: log}
-		return progress{event: b.event, close: b.close}
+		return progress{event: b.event, step: b.step, close: b.close}
 	}
 	ticker := time.NewTicker(lineEvery)
 	l := newLineProgress(log, time.Now, ticker.C)
-	return progress{event: l.event, close: func() { ticker.Stop(); l.close() }}
+	return progress{event: l.event, step: l.step, close: func() { ticker.Stop(); l.close() }}
 }
 
 func logWarning(log *zap.Logger, e rewind.Event) {
@@ -40,8 +43,8 @@ func logWarning(log *zap.Logger, e rewind.Event) {
 	}
 }
 
-// lineProgress logs a line at the beginning of each phase and one per tick
-// while it lasts. The ticks come from outside and also when no event does: a
+// lineProgress logs one line per tick with what is being done, and at debug
+// level one at the beginning of each phase. The ticks come from outside and also when no event does: a
 // line that says that nothing moves is worth as much as one that says how fast.
 type lineProgress struct {
 	log  *zap.Logger
@@ -90,7 +93,7 @@ func (l *lineProgress) event(e rewind.Event) {
 		if e.Total > 0 {
 			fields = append(fields, zap.String("total", size(e.Total)))
 		}
-		l.log.Info("phase begins", fields...)
+		l.log.Debug("phase begins", fields...)
 	case rewind.Progress:
 		if e.Done != l.done {
 			l.moved = l.now()
@@ -99,6 +102,15 @@ func (l *lineProgress) event(e rewind.Event) {
 	case rewind.Warning:
 		logWarning(l.log, e)
 	}
+}
+
+// step shows a step as a phase without bytes, until the engine says more.
+func (l *lineProgress) step(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.phase, l.done, l.total = rewind.Phase(name), 0, 0
+	l.began, l.moved = l.now(), l.now()
+	l.log.Debug("step begins", zap.String("step", name))
 }
 
 // tick logs where the phase is.

@@ -17,6 +17,18 @@ type console struct {
 	mu    sync.Mutex
 	w     io.Writer
 	drawn bool
+	// columns says how wide the terminal is; nil for the usual 80.
+	columns func() int
+}
+
+// barWidth leaves room for the phase before the bar and the numbers behind it:
+// a line that wraps cannot be erased.
+func (c *console) barWidth() int {
+	columns := 80
+	if c.columns != nil {
+		columns = c.columns()
+	}
+	return min(max(columns-68, 6), 30)
 }
 
 // eraseLine goes to the line's beginning and blanks it.
@@ -32,17 +44,19 @@ func (c *console) Write(b []byte) (int, error) {
 
 func (c *console) erase() {
 	if c.drawn {
-		io.WriteString(c.w, eraseLine)
+		_, _ = io.WriteString(c.w, eraseLine) // a terminal that is gone takes the bar with it
 		c.drawn = false
 	}
 }
 
-// barProgress draws one bar per phase and leaves nothing behind: what is worth
+// barProgress draws one bar per phase, a word for a step without phases, and leaves nothing behind: what is worth
 // keeping is in the report.
 type barProgress struct {
 	console *console
 	log     *zap.Logger
 	bar     *progressbar.ProgressBar
+	// begun: the phase has got so far that the bar says more than its name.
+	begun bool
 }
 
 func (b *barProgress) event(e rewind.Event) {
@@ -54,18 +68,71 @@ func (b *barProgress) event(e rewind.Event) {
 	defer b.console.mu.Unlock()
 	switch e := e.(type) {
 	case rewind.PhaseStarted:
-		b.console.erase()
-		b.bar = newBar(b.console.w, e.Phase, e.Total)
-		b.draw(0)
+		b.say(doing(string(e.Phase)))
+		b.bar, b.begun = newBar(b.console, e.Phase, e.Total), false
 	case rewind.Progress:
-		if b.bar == nil {
+		if b.bar == nil || e.Done <= 0 {
 			return
+		}
+		if !b.begun {
+			b.begun = true
+			b.console.erase()
 		}
 		if e.Total > 0 && e.Total != b.bar.GetMax64() {
 			b.bar.ChangeMax64(e.Total)
 		}
 		b.draw(e.Done)
 	}
+}
+
+// step names what is waited for: the server, the leader, etcd.
+func (b *barProgress) step(name string) {
+	b.console.mu.Lock()
+	defer b.console.mu.Unlock()
+	b.bar = nil
+	b.say(doing(name))
+}
+
+// say puts a word in the place of the bar.
+func (b *barProgress) say(what string) {
+	b.console.erase()
+	_, _ = io.WriteString(b.console.w, what+" …")
+	b.console.drawn = true
+}
+
+// doing says what a step of package hook, or a phase of the engine, does.
+func doing(step string) string {
+	switch step {
+	case string(rewind.PhaseInspect):
+		return "reading control files and histories"
+	case string(rewind.PhaseScanWAL):
+		return "reading this node's WAL"
+	case string(rewind.PhaseList):
+		return "listing files on both nodes"
+	case string(rewind.PhaseCompare):
+		return "comparing files"
+	case string(rewind.PhaseTidy):
+		return "cutting and removing files"
+	case string(rewind.PhaseSync):
+		return "syncing to disk"
+	case string(rewind.PhaseFinish):
+		return "writing the label, the settings and pg_control"
+	case "look", "look again":
+		return "looking at etcd, the leader and this node"
+	case "settle":
+		return "giving the standby a moment to stream by itself"
+	case "lock":
+		return "taking the lock"
+	case "stop":
+		return "stopping the server"
+	case "slot":
+		return "making the replication slot"
+	case "start", "start again":
+		return "starting the server"
+	case "stream":
+		return "waiting until the leader sees this node stream"
+	}
+	return step
 }
 
 func (b *barProgress) draw(done int64) {
@@ -82,14 +149,14 @@ func (b *barProgress) close() {
 
 // newBar shows phase, bytes, rate and time left; a spinner when the total is
 // not known.
-func newBar(w io.Writer, phase rewind.Phase, total int64) *progressbar.ProgressBar {
+func newBar(c *console, phase rewind.Phase, total int64) *progressbar.ProgressBar {
 	if total <= 0 {
 		total = -1
 	}
 	return progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetWriter(c.w),
 		progressbar.OptionSetDescription(string(phase)),
-		progressbar.OptionSetWidth(30),
+		progressbar.OptionSetWidth(c.barWidth()),
 		progressbar.OptionShowBytes(true),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowTotalBytes(true),

@@ -47,6 +47,10 @@ func TestLineProgress(t *testing.T) {
 	clock = clock.Add(3 * time.Second)
 	l.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 100 << 20, Total: 100 << 20})
 	l.tick()
+	clock = clock.Add(time.Second)
+	l.step("stream")
+	clock = clock.Add(5 * time.Second)
+	l.tick()
 	l.close()
 	l.close() // may be called again
 	golden(t, "progress.txt", lines(t, logs))
@@ -70,6 +74,7 @@ func TestLineProgressTicks(t *testing.T) {
 func TestQuiet(t *testing.T) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	p := (&program{stderr: new(bytes.Buffer)}).newProgress(true, zap.New(core))
+	p.step("look")
 	p.event(rewind.PhaseStarted{Phase: rewind.PhaseCopy, Total: 1})
 	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 1, Total: 1})
 	p.event(rewind.Warning{Text: "careful"})
@@ -87,6 +92,7 @@ func TestBarProgress(t *testing.T) {
 	prog := &program{stderr: c}
 	log := zap.New(zapcore.NewCore(logEncoder("console"), zapcore.AddSync(c), zapcore.InfoLevel))
 	p := prog.newProgress(false, log)
+	p.step("look")
 	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 1}) // before any phase
 	p.event(rewind.PhaseStarted{Phase: rewind.PhaseScanWAL})
 	p.event(rewind.Progress{Phase: rewind.PhaseScanWAL, Done: 1 << 20})
@@ -94,10 +100,11 @@ func TestBarProgress(t *testing.T) {
 	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 16 << 20, Total: 128 << 20})
 	p.event(rewind.Warning{Text: "careful"})
 	p.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 128 << 20, Total: 128 << 20})
+	p.step("stream")
 	p.close()
 	log.Info("after")
 	got := screen.String()
-	for _, want := range []string{"scan WAL", "copy", "MiB"} {
+	for _, want := range []string{"scan WAL", "copy", "MiB", "looking at etcd", "waiting until the leader"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not on the screen: %q", want, got)
 		}

@@ -67,7 +67,7 @@ func renderPlan(w io.Writer, r *hook.Report) {
 		p.work(r.Plan)
 		p.list("Stay this node's own:", r.Plan.Kept)
 		p.list("Replication slots of this node that will be dropped:", r.Plan.SlotsDropped)
-		p.lost(r.Plan.Lost)
+		p.lost(r)
 	}
 	p.standby(r.Standby)
 	p.list("At work on this cluster now:", holders(r.Locks))
@@ -118,7 +118,7 @@ func (p page) method(r *hook.Report) {
 	if plan.Resumed {
 		p.field("resumed", "an earlier run was interrupted; this one goes on from there")
 	}
-	p.field("to fetch", ratio(plan.Totals.FetchBytes, cmp.Or(r.DatabaseBytes, plan.Source.Bytes)))
+	p.field("to fetch", fetched(plan.Totals.FetchBytes, plan.Totals.WALBytes, cmp.Or(r.DatabaseBytes, plan.Source.Bytes)))
 }
 
 // ratio prints bytes and what share of the whole they are.
@@ -128,6 +128,16 @@ func ratio(part, whole int64) string {
 		return s
 	}
 	return fmt.Sprintf("%s of %s (%.1f %%)", s, size(whole), 100*float64(part)/float64(whole))
+}
+
+// fetched prints what comes from the leader: files and blocks, which a copy of
+// the database is the measure of, and WAL, which is not.
+func fetched(all, wal, database int64) string {
+	s := ratio(all-wal, database)
+	if wal > 0 {
+		s += ", and " + size(wal) + " of WAL"
+	}
+	return s
 }
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
@@ -176,46 +186,6 @@ func (p page) work(plan *rewind.Plan) {
 		table = append(table, []string{r.what, count(int64(r.files)), bytes})
 	}
 	renderTable(p.w, table)
-}
-
-// lost prints what only this node has.
-func (p page) lost(l rewind.Lost) {
-	if l.Bytes == 0 && l.Records == 0 {
-		p.line("\nNothing is lost: this node wrote nothing that the leader does not have.")
-		return
-	}
-	p.line("\nLost: what this node wrote and the leader never received")
-	p.field("WAL", fmt.Sprintf("%s to %s, %s, %s records", l.From, l.To, size(l.Bytes), count(l.Records)))
-	transactions := fmt.Sprintf("%s committed, %s aborted", count(l.Commits), count(l.Aborts))
-	if l.Prepared > 0 {
-		transactions += fmt.Sprintf(", %s prepared and not finished", count(l.Prepared))
-	}
-	p.field("transactions", transactions)
-	if !l.FirstCommit.IsZero() {
-		p.field("committed", timeRange(l.FirstCommit, l.LastCommit))
-	}
-	if len(l.Relations) == 0 {
-		return
-	}
-	p.line("")
-	table := [][]string{{"relation", "inserted", "updated", "deleted", "WAL records"}}
-	for _, r := range l.Relations[:min(len(l.Relations), mostListed)] {
-		table = append(table, []string{r.Path, count(r.Inserted), count(r.Updated), count(r.Deleted), count(r.Records)})
-	}
-	renderTable(p.w, table)
-	if more := len(l.Relations) - mostListed; more > 0 {
-		p.line("  … and %d more (--output json lists all)", more)
-	}
-	p.line("  (by file, as on this node; aborted transactions are counted in)")
-}
-
-// timeRange prints two times of day, and the date once when it is the same.
-func timeRange(from, to time.Time) string {
-	const layout = "2006-01-02 15:04:05.000 -07:00"
-	if from.Equal(to) {
-		return from.Format(layout)
-	}
-	return from.Format(layout) + " to " + to.Format(layout)
 }
 
 func (p page) standby(s *hook.StandbySettings) {

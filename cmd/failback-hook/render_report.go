@@ -18,18 +18,21 @@ func renderReport(w io.Writer, r *hook.Report) {
 	p.line("")
 	if r.Plan != nil {
 		p.field("strategy", string(r.Plan.Strategy)+": "+r.Plan.Reason)
-		p.field("fetched", ratio(r.FetchedBytes, r.DatabaseBytes))
+		p.field("fetched", fetched(r.FetchedBytes, r.FetchedWALBytes, r.DatabaseBytes))
 	}
 	if s := r.Streaming; s != nil {
-		p.field("streaming", fmt.Sprintf("%s on timeline %d, sent to %s, %s after the start",
-			s.State, s.Timeline, s.SentLSN, rounded(s.After)))
+		text := fmt.Sprintf("on timeline %d, sent to %s", s.Timeline, s.SentLSN)
+		if s.After > 0 { // zero where this run started nothing
+			text += fmt.Sprintf(", %s after the start", rounded(s.After))
+		}
+		p.field("streaming", text)
 	}
 	if !r.Started.IsZero() && !r.Finished.IsZero() {
 		p.field("time", rounded(r.Finished.Sub(r.Started)))
 	}
 	p.steps(r)
 	if r.Plan != nil {
-		p.lost(r.Plan.Lost)
+		p.lost(r)
 		p.list("Stayed this node's own:", r.Plan.Kept)
 	}
 	p.standby(r.Standby)

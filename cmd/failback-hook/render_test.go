@@ -26,12 +26,14 @@ func samplePlan() *rewind.Plan {
 		Fork:     pg.Fork{LSN: 0x3000148, Timeline: 1},
 		Replay:   rewind.Checkpoint{LSN: 0x2000060, Redo: 0x2000028, Timeline: 1},
 		Entries: []rewind.Entry{
-			{Path: "base/5/99999", Action: rewind.ActionCopy, SourceSize: 8192},
-			{Path: "base/5/1259", Action: rewind.ActionBlocks, Blocks: []rewind.BlockRun{{First: 0, Count: 3}}},
-			{Path: "base/5/1249", Action: rewind.ActionTail, Blocks: []rewind.BlockRun{{First: 7, Count: 1}}},
+			{Path: "base/5/99999", Action: rewind.ActionCopy, Kind: rewind.KindFile, SourceSize: 8192},
+			{Path: "base/5/1259", Action: rewind.ActionBlocks, Kind: rewind.KindFile, Blocks: []rewind.BlockRun{{First: 0, Count: 3}}},
+			{Path: "base/5/1249", Action: rewind.ActionTail, Kind: rewind.KindFile, Blocks: []rewind.BlockRun{{First: 7, Count: 1}}},
 		},
 		WAL: rewind.WALPlan{
-			Fetch:    []rewind.File{{Path: "pg_wal/00000002.history"}, {Path: "pg_wal/000000020000000000000003"}},
+			Fetch: []rewind.File{
+				{Path: "pg_wal/00000002.history", Kind: rewind.KindFile}, {Path: "pg_wal/000000020000000000000003", Kind: rewind.KindFile},
+			},
 			SetAside: []string{"pg_wal/000000010000000000000004"},
 		},
 		Kept:         []string{"postgresql.conf", "pg_hba.conf", "server.crt"},
@@ -40,8 +42,12 @@ func samplePlan() *rewind.Plan {
 			From: 0x3000148, To: 0x5A000060, Bytes: 0x5A000060 - 0x3000148, Records: 12345, Commits: 1203, Aborts: 4, Prepared: 1,
 			FirstCommit: when, LastCommit: when.Add(83 * time.Second),
 			Relations: []rewind.LostRelation{
-				{Path: "base/5/16384", Inserted: 120000, Updated: 7, Records: 120345},
-				{Path: "base/5/16390", Deleted: 12, Records: 30},
+				lostFile(16384, 120000, 7, 0, 120345),
+				lostFile(16390, 0, 0, 12, 30),
+				lostFile(1259, 1, 2, 0, 5),
+				lostFile(16387, 0, 0, 0, 120400),
+				lostFile(16391, 40, 0, 0, 80),
+				lostFile(16393, 0, 0, 0, 3),
 			},
 		},
 		Totals: rewind.Totals{
@@ -53,6 +59,24 @@ func samplePlan() *rewind.Plan {
 	}
 }
 
+// lostFile is a relation in the default database.
+func lostFile(rel pg.Oid, inserted, updated, deleted, records int64) rewind.LostRelation {
+	loc := pg.RelFileLocator{Spc: pg.DefaultTablespace, DB: 5, Rel: rel}
+	return rewind.LostRelation{Locator: loc, Path: pg.RelPath(loc, pg.MainFork, 0, 15),
+		Inserted: inserted, Updated: updated, Deleted: deleted, Records: records}
+}
+
+// sampleNames are what the leader says of the relations in samplePlan.
+func sampleNames() map[string]hook.RelationName {
+	return map[string]hook.RelationName{
+		"base/5/16384": {Database: "shop", Schema: "public", Name: "account", Kind: "table"},
+		"base/5/16387": {Database: "shop", Schema: "public", Name: "account_pkey", Kind: "index", Of: "public.account"},
+		"base/5/16390": {Database: "shop", Schema: "sales", Name: "order\x1b[2J", Kind: "table"},
+		"base/5/16391": {Database: "shop", Schema: "pg_toast", Name: "pg_toast_16384", Kind: "TOAST", Of: "public.account"},
+		"base/5/16393": {Database: "shop", Schema: "public", Name: "account_id_seq", Kind: "sequence"},
+	}
+}
+
 func sampleReport(plan *rewind.Plan) *hook.Report {
 	begun := time.Date(2026, 11, 21, 4, 0, 0, 0, time.UTC)
 	return &hook.Report{
@@ -60,6 +84,7 @@ func sampleReport(plan *rewind.Plan) *hook.Report {
 		Scope: "main", Member: "n1", Leader: "n2",
 		Decision:      hook.Decision{Verb: hook.VerbRejoin, Reason: "the histories part at 0/3000148"},
 		Plan:          plan,
+		LostNames:     sampleNames(),
 		DatabaseBytes: 6 << 30,
 		Topology:      dcs.Topology{Scope: "main", SystemID: 7512345678901234567},
 		Standby: &hook.StandbySettings{
@@ -78,8 +103,13 @@ func TestRenderPlan(t *testing.T) {
 	long.Kept = nil
 	for i := range 25 {
 		long.Kept = append(long.Kept, fmt.Sprintf("certs/%02d.pem", i))
-		long.Lost.Relations = append(long.Lost.Relations, rewind.LostRelation{Path: fmt.Sprintf("base/5/%d", 20000+i), Records: 1})
+		long.Lost.Relations = append(long.Lost.Relations, lostFile(pg.Oid(20000+i), int64(i), 0, 1, 5))
 	}
+	unnamed := sampleReport(samplePlan()) // the leader tells nothing, and one is not its own
+	unnamed.LostNames = nil
+	unnamed.Plan.Lost.Relations[1].Created = true
+	catalogs := sampleReport(samplePlan())
+	catalogs.Plan.Lost.Relations = catalogs.Plan.Lost.Relations[2:3]
 	resumed := samplePlan()
 	resumed.Resumed = true
 	nothing := sampleReport(nil)
@@ -95,6 +125,8 @@ func TestRenderPlan(t *testing.T) {
 		"long":     sampleReport(long),
 		"resumed":  sampleReport(resumed),
 		"nothing":  nothing,
+		"unnamed":  unnamed,
+		"catalogs": catalogs,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
@@ -130,7 +162,7 @@ func TestRenderTimelines(t *testing.T) {
 func TestRenderReport(t *testing.T) {
 	done := sampleReport(samplePlan())
 	done.Outcome = hook.OutcomeRejoined
-	done.FetchedBytes = 49 << 20
+	done.FetchedBytes, done.FetchedWALBytes = 49<<20, 40<<20
 	done.Steps = []hook.Step{{Name: "stop", Duration: 1200 * time.Millisecond}, {Name: "apply", Duration: 75 * time.Second}, {Name: "start", Duration: 310 * time.Millisecond}}
 	done.Phases = []rewind.PhaseDuration{{Phase: rewind.PhaseCopy, Duration: 71 * time.Second}, {Phase: rewind.PhaseSync, Duration: 4 * time.Second}}
 	done.Streaming = &hook.Streaming{Timeline: 2, State: "streaming", SentLSN: 0x61000060, After: 800 * time.Millisecond}

@@ -35,10 +35,13 @@ func (p *program) root(c *cli.Context) (*hook.Report, error) {
 	if c.Bool("foreground") {
 		return nil, usagef("--foreground is for callbacks: give EVENT ROLE SCOPE as the last three arguments")
 	}
+	if _, terminal := p.stderr.(*console); terminal && conf.origin["log.level"] == "default" {
+		conf.settings.Log.Level = "warn" // the bar and the report tell the rest
+	}
+	log := p.logger(conf)
 	if err := conf.check(); err != nil {
 		return nil, err
 	}
-	log := p.logger(conf)
 	return p.work(c.Context, c, conf, log)
 }
 
@@ -68,7 +71,7 @@ func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration,
 	shown := p.newProgress(c.Bool("quiet"), log)
 	defer shown.close()
 	r, closer, err := p.connect(ctx, connectRequest{
-		settings: &conf.settings, version: buildVersion().Version, log: log, onEvent: shown.event,
+		settings: &conf.settings, version: buildVersion().Version, log: log, onEvent: shown.event, onStep: shown.step,
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
 // check says what is missing or contradicts itself, naming keys and options.
@@ -16,6 +17,10 @@ func (c *configuration) check() error {
 		if row.required && row.empty(&c.settings) {
 			errs = append(errs, fmt.Errorf("%s is not set: use --%s, %s or the configuration file", row.key, row.flag(), row.env()))
 		}
+	}
+	if len(errs) > 0 && c.file == "" {
+		return &hinted{err: &inputError{err: errors.Join(errs...)},
+			hint: "no configuration file was read: name one with --config, or write " + defaultConfigFile + "; failback-hook --help has an example"}
 	}
 	s := &c.settings
 	if s.Etcd.Password != "" && s.Etcd.PasswordFile != "" {
@@ -43,14 +48,21 @@ func (c *configuration) checkParts() error {
 		errs = append(errs, fmt.Errorf("etcd: %w", err))
 	}
 	for _, field := range fieldErrors(c.settings.hookConfig("").Validate()) {
-		errs = append(errs, fmt.Errorf("%s (%s): %s", field.Key, c.origin[field.Key], field.Problem))
+		from := c.origin[field.Key]
+		if row, ok := settingsByKey()[field.Key]; ok && row.empty(&c.settings) {
+			from = "not set"
+		}
+		errs = append(errs, fmt.Errorf("%s (%s): %s", field.Key, from, field.Problem))
+	}
+	if err := source.CheckConninfo(c.settings.Source.Conninfo); err != nil && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("source.conninfo (%s): %w", c.origin["source.conninfo"], err))
 	}
 	return errors.Join(errs...)
 }
 
 // fieldErrors finds the complaints in a tree of joined errors.
 func fieldErrors(err error) []*hook.FieldError {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this walks the tree itself
 	case *hook.FieldError:
 		return []*hook.FieldError{e}
 	case interface{ Unwrap() []error }:

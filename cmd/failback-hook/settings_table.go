@@ -108,7 +108,7 @@ func workSettings() []setting {
 
 		{key: "log.level", field: func(s *settings) any { return &s.Log.Level }, def: "info",
 			oneOf: []string{"debug", "info", "warn", "error"},
-			help:  "debug, info, warn, error"},
+			help:  "debug, info, warn, error; by hand on a terminal warn when not set"},
 		{key: "log.format", field: func(s *settings) any { return &s.Log.Format }, def: "console",
 			oneOf: []string{"console", "json"},
 			help:  "console, json"},

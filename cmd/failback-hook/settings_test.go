@@ -222,7 +222,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"enough", base, nil, ""},
 		{"nothing", nil, nil, "scope is not set: use --scope, FAILBACK_HOOK_SCOPE or the configuration file"},
-		{"command without commands", with("control", "command"), nil, "postgresql.stop_command (default)"},
+		{"command without commands", with("control", "command"), nil, "postgresql.stop_command (not set)"},
 		{"relative directory", with("data-dir", "x"), nil, `postgresql.data_dir (--data-dir): "x" is not an absolute path`},
 		{"certificate without key", with("etcd-cert", "/c"), nil, "etcd: "},
 		{"two passwords", with("etcd-password-file", password, "etcd-username", "u"), map[string]string{"FAILBACK_HOOK_ETCD_PASSWORD": "x"},

@@ -133,6 +133,9 @@ func (r *yamlReader) names() []string {
 	var names []string
 	for _, s := range settingTable() {
 		names = append(names, s.key)
+		if section, _, ok := strings.Cut(s.key, "."); ok && !slices.Contains(names, section) {
+			names = append(names, section)
+		}
 	}
 	return names
 }
