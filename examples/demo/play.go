@@ -106,7 +106,7 @@ func (s *stage) failover(ctx context.Context) error {
 	if err := client.await(100); err != nil {
 		return err
 	}
-	if err := errors.Join(s.n1.Kill(), client.stop()); err != nil {
+	if err := errors.Join(s.n1.Kill(), client.stop(), s.cluster.PutMember(ctx, stopped(s.n1))); err != nil {
 		return err
 	}
 	for range 30 {
@@ -130,7 +130,7 @@ func (s *stage) promote(ctx context.Context, up, down *rewindtest.Node) error {
 	return errors.Join(
 		s.cluster.SetLeader(ctx, up.Name),
 		s.cluster.PutMember(ctx, member(up, "primary")),
-		s.cluster.PutMember(ctx, member(down, "replica")))
+		s.cluster.PutMember(ctx, stopped(down)))
 }
 
 func (s *stage) failback(ctx context.Context) error {

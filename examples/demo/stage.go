@@ -78,6 +78,13 @@ func member(n *rewindtest.Node, role string) dcstest.Member {
 	}
 }
 
+// stopped is the key of a node whose manager was shut down with it.
+func stopped(n *rewindtest.Node) dcstest.Member {
+	m := member(n, "replica")
+	m.State = "stopped"
+	return m
+}
+
 // writeConfig writes the configuration file of one node's failback-hook.
 func (s *stage) writeConfig(n *rewindtest.Node) (string, error) {
 	path := filepath.Join(s.root, n.Name+".yml")
