@@ -26,10 +26,7 @@ type psqlProbe struct {
 
 func newProbe(t *testing.T) *psqlProbe {
 	t.Helper()
-	install := rewindtest.Newest(t)
-	if !install.Has("psql") {
-		t.Skipf("no psql in %s", install)
-	}
+	install := rewindtest.Newest(t, "psql")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

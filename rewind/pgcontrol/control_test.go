@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"math"
 	"testing"
@@ -261,6 +262,9 @@ func FuzzParse(f *testing.F) {
 	for _, name := range captured() {
 		f.Add(readTestdata(f, name+".bin")[:296])
 	}
+	for _, major := range capturedMajors() {
+		f.Add(readTestdata(f, fmt.Sprintf("pg%d.bin", major))[:296])
+	}
 	f.Fuzz(func(t *testing.T, head []byte) {
 		b := make([]byte, pgcontrol.FileSize)
 		copy(b, head)
@@ -280,6 +284,9 @@ func FuzzParse(f *testing.F) {
 
 func FuzzParseCheckpoint(f *testing.F) {
 	f.Add(readTestdata(f, "in_production.bin")[40:128], 15)
+	for _, major := range capturedMajors() {
+		f.Add(readTestdata(f, fmt.Sprintf("pg%d.bin", major))[40:128], int(major))
+	}
 	f.Fuzz(func(t *testing.T, body []byte, major int) {
 		c, err := pgcontrol.ParseCheckpoint(body, pg.Major(major))
 		if err == nil && (c.Redo == 0 || c.ThisTimeLineID == 0 || len(body) != 88) {

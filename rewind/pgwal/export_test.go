@@ -6,6 +6,10 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
+// OpOverwriteContRecord is the kind of an RmgrXLOG record that stands in the place
+// of one whose continuation was lost.
+const OpOverwriteContRecord = opOverwriteContRecord
+
 // ParseRecord takes a whole record apart, for tests outside of the package.
 func ParseRecord(b []byte, major pg.Major) (*Record, error) {
 	r := &Record{}

@@ -55,7 +55,8 @@ func FileChanges(r *Record) ([]FileChange, error) {
 	case RmgrDatabase:
 		return r.databaseChanges()
 	case RmgrTransaction:
-		if r.Info&infoSpecialRelUpdate != 0 {
+		// 13 does not mark the commits and aborts that take files with them.
+		if r.Info&infoSpecialRelUpdate != 0 || r.Major < 14 && r.endsTransaction() {
 			return r.droppedRelations()
 		}
 	case RmgrSPGist:

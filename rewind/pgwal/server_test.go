@@ -3,19 +3,15 @@ package pgwal_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
 	"github.com/failback-hook/failback-hook/rewind/pgwal"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
-
-var captureDir = flag.String("capture", "", "write pages and records of the test server to this `directory`, for testdata")
 
 // walDir opens segments in a directory.
 type walDir struct {
@@ -110,99 +106,6 @@ func readAll(t *testing.T, r *pgwal.Reader, fn func(*pgwal.Record)) *pgwal.EndEr
 	}
 }
 
-// compareWithDump reads a directory's WAL from its first segment on that is on
-// the last timeline of h, record by record with pg_waldump.
-func compareWithDump(t *testing.T, install rewindtest.Install, dir string, segSize uint32, h pg.History) *pgwal.EndError {
-	t.Helper()
-	first := ""
-	for _, name := range segments(t, dir) {
-		if tli, _, ok := pg.ParseSegmentName(name, segSize); ok && tli == h.Last() {
-			first = name
-			break
-		}
-	}
-	want := waldump(t, install, dir, first, segSize)
-	_, no, _ := pg.ParseSegmentName(first, segSize)
-	r := newReader(install, dir, segSize, h)
-	defer func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := r.SeekSegment(context.Background(), no); err != nil {
-		t.Fatal(err)
-	}
-	i, last := 0, pg.LSN(0)
-	end := readAll(t, r, func(rec *pgwal.Record) {
-		if i < len(want) && !t.Failed() {
-			compareRecord(t, rec, want[i])
-			capture(t, r, want[i])
-		}
-		if last != 0 && rec.LSN < last {
-			t.Errorf("record at %s lies before the end %s of the last one", rec.LSN, last)
-		}
-		i, last = i+1, rec.End
-	})
-	if i != len(want) {
-		t.Errorf("%d records, pg_waldump has %d", i, len(want))
-	}
-	if end.LSN != last {
-		t.Errorf("the end is at %s, the last record ends at %s", end.LSN, last)
-	}
-	t.Logf("%d records from %s to %v", i, first, end)
-	return end
-}
-
-// captured are the kinds of records that were kept.
-var captured = map[string]bool{}
-
-// capture keeps the first record of each kind, if asked to.
-func capture(t *testing.T, r *pgwal.Reader, d dumped) {
-	if *captureDir == "" {
-		return
-	}
-	word, _, _ := strings.Cut(d.desc, " ")
-	rmgr, _, _ := strings.Cut(d.record, " ")
-	key := rmgr + " " + word
-	for _, c := range []string{"rels:", "subxacts:", "FPW", "xacts:"} {
-		if strings.Contains(d.text, c) {
-			key += " " + c
-		}
-	}
-	raw := r.Raw()
-	if captured[key] || len(raw) > 1500 {
-		return
-	}
-	captured[key] = true
-	appendFile(t, "pg15-records.bin", raw)
-	appendFile(t, "pg15-records.txt", []byte(d.text+"\n"))
-}
-
-// capturePages keeps the first pages of a segment, if asked to.
-func capturePages(t *testing.T, dir string) {
-	const pages = "pg15-pages.bin"
-	if *captureDir == "" || captured[pages] {
-		return
-	}
-	captured[pages] = true
-	b, err := os.ReadFile(filepath.Join(dir, segments(t, dir)[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendFile(t, pages, b[:3*pgwal.DefaultPageSize])
-}
-
-func appendFile(t *testing.T, name string, b []byte) {
-	f, err := os.OpenFile(filepath.Join(*captureDir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err == nil {
-		_, err = f.Write(b)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestRecordsAgainstWaldump(t *testing.T) {
 	rewindtest.ForEachMajor(t, func(t *testing.T, install rewindtest.Install) {
 		for _, mb := range []int{1, 16} {
@@ -212,9 +115,8 @@ func TestRecordsAgainstWaldump(t *testing.T) {
 			})
 			workload(t, n)
 			n.Must(t).Kill()
-			dir := filepath.Join(n.Dir, "pg_wal")
-			end := compareWithDump(t, install, dir, uint32(mb)<<20, firstTimeline)
-			capturePages(t, dir)
+			capturePages(t, n)
+			end, _ := compareWithDump(t, n, uint32(mb)<<20, firstTimeline)
 			if end.Kind != pgwal.EndClean {
 				t.Errorf("end of WAL: %v, want a clean one", end)
 			}
@@ -252,10 +154,10 @@ func TestOverwrittenRecordOfServer(t *testing.T) {
 		m.Start()
 		m.Exec(`INSERT INTO t VALUES (1)`)
 		m.Stop(rewindtest.Fast)
-		compareWithDump(t, install, dir, segSize, firstTimeline)
+		_, records := compareWithDump(t, n, segSize, firstTimeline)
 		found := 0
-		for _, d := range waldump(t, install, dir, segments(t, dir)[0], segSize) {
-			if strings.HasPrefix(d.desc, "OVERWRITE_CONTRECORD") {
+		for _, rec := range records {
+			if rec.Rmgr == pgwal.RmgrXLOG && rec.Op() == pgwal.OpOverwriteContRecord {
 				found++
 			}
 		}
@@ -291,7 +193,7 @@ func TestTimelineSwitchOfServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		fork := h[0].End
-		compareWithDump(t, install, dir, segSize, h)
+		compareWithDump(t, s, segSize, h)
 
 		start := pg.SegmentOf(fork, segSize)
 		r := newReader(install, dir, segSize, h)

@@ -3,6 +3,7 @@ package pgwal
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"os"
@@ -204,10 +205,10 @@ func readAgain(r *Reader) ([]seen, error) {
 	}
 }
 
-// capturedRecords are records of every kind that PostgreSQL 15 wrote; see -capture.
-func capturedRecords(t testing.TB) [][]byte {
+// capturedRecords are records of every kind that a major wrote; see -capture.
+func capturedRecords(t testing.TB, major pg.Major) [][]byte {
 	t.Helper()
-	b, err := os.ReadFile("testdata/pg15-records.bin")
+	b, err := os.ReadFile(fmt.Sprintf("testdata/pg%d-records.bin", major))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func capturedRecords(t testing.TB) [][]byte {
 // realistic is a log of about size bytes that repeats the captured records.
 func realistic(t testing.TB, size int) *testLog {
 	l := newTestLog(15)
-	records := capturedRecords(t)
+	records := capturedRecords(t, 15)
 	for i := 0; len(l.b) < size; i++ {
 		rec := records[i%len(records)]
 		if Rmgr(rec[17]) == RmgrXLOG && rec[16] == opSwitch {

@@ -18,7 +18,7 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// dumped is a line of pg_waldump.
+// dumped is a line of pg_waldump, or one that is made of what pg_walinspect says.
 type dumped struct {
 	// record has what every line says, in the form that describe gives it.
 	record string
@@ -30,7 +30,7 @@ type dumped struct {
 
 var (
 	lineRE   = regexp.MustCompile(`^rmgr: (\S+)\s+len \(rec/tot\):\s*(\d+)/\s*(\d+), tx:\s*(\d+), lsn: (\S+), prev (\S+), desc: (.*)$`)
-	blkrefRE = regexp.MustCompile(`, blkref #(\d+): rel (\d+/\d+/\d+)(?: fork (\w+))? blk (\d+)( FPW)?`)
+	blkrefRE = regexp.MustCompile(`blkref #(\d+): rel (\d+/\d+/\d+)(?: fork (\w+))? blk (\d+)( \(?FPW)?`)
 )
 
 // parseDump reads one line; ok is false for lines that are no records.
@@ -51,7 +51,10 @@ func parseDump(t testing.TB, line string) (d dumped, ok bool) {
 			if fork == "" {
 				fork = "main"
 			}
-			fmt.Fprintf(&b, " #%s %s %s %s%s", r[1], r[2], fork, r[4], r[5])
+			fmt.Fprintf(&b, " #%s %s %s %s", r[1], r[2], fork, r[4])
+			if r[5] != "" {
+				b.WriteString(" FPW")
+			}
 		}
 		desc = desc[:i]
 	}
@@ -140,11 +143,12 @@ func compareDesc(t testing.TB, r *pgwal.Record, d dumped) {
 		compareDropped(t, x, changes, d)
 	case isRunning:
 		got = fmt.Sprintf("RUNNING_XACTS nextXid %d latestCompletedXid %d oldestRunningXid %d", running.NextXID, running.LatestCompleted, running.OldestRunning)
-		for i, id := range running.XIDs {
-			if i == 0 {
-				got += fmt.Sprintf("; %d xacts:", len(running.XIDs))
-			}
-			got += fmt.Sprintf(" %d", id)
+		got += counted("xacts", running.XIDs)
+		if running.Overflowed {
+			got += "; subxid overflowed"
+		}
+		if r.Major >= 16 { // pg_waldump before it does not print them
+			got += counted("subxacts", running.SubXIDs)
 		}
 		want = d.desc
 	case isParam:
@@ -160,6 +164,18 @@ func compareDesc(t testing.TB, r *pgwal.Record, d dumped) {
 	if got != want {
 		t.Errorf("%s\n got %s\nwant %s", d.text, got, want)
 	}
+}
+
+// counted prints transactions as pg_waldump does: "; 2 xacts: 836 834".
+func counted(what string, ids []pg.XID) string {
+	if len(ids) == 0 {
+		return ""
+	}
+	s := fmt.Sprintf("; %d %s:", len(ids), what)
+	for _, id := range ids {
+		s += fmt.Sprintf(" %d", id)
+	}
+	return s
 }
 
 func onOff(b bool) string {
@@ -253,11 +269,11 @@ func dumpedChange(desc string) string {
 		}
 		return strings.Join(parts, ", ")
 	}
-	if path, ok := strings.CutPrefix(desc, "CREATE "); ok {
-		return path + " from 0"
-	}
 	if m := copyRE.FindStringSubmatch(desc); m != nil {
 		return m[1]
+	}
+	if path, ok := strings.CutPrefix(desc, "CREATE "); ok {
+		return path + " from 0"
 	}
 	var dirs []string
 	for _, m := range dirRE.FindAllStringSubmatch(desc, -1) {

@@ -104,6 +104,15 @@ func (r *Record) XactEnd() (x XactEnd, ok bool, err error) {
 	return x, true, nil
 }
 
+// endsTransaction tells whether the record is a commit or an abort.
+func (r *Record) endsTransaction() bool {
+	switch r.Info & xactOpMask {
+	case opXactCommit, opXactAbort, opXactCommitPrep, opXactAbortPrep:
+		return r.Rmgr == RmgrTransaction
+	}
+	return false
+}
+
 // decodeEnd reads the parts of a commit or abort up to the last one that is
 // asked for; origin and global id, which follow, are not.
 func (x *XactEnd) decodeEnd(c *cursor, major pg.Major, hasInfo bool) {

@@ -14,6 +14,9 @@ import (
 
 func TestDivergedPairComesBackByPgRewind(t *testing.T) {
 	rewindtest.ForEachMajor(t, func(t *testing.T, pg rewindtest.Install) {
+		if !pg.Has("pg_rewind") {
+			t.Skipf("%s has no pg_rewind", pg)
+		}
 		for name, opts := range map[string]rewindtest.Opts{
 			"stopped": {Seed: 1, CheckpointsAfterFork: 1},
 			"killed":  {Seed: 2, KillOld: true},

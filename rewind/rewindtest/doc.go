@@ -9,6 +9,11 @@
 // the server, and the oracle is PostgreSQL's own: pg_rewind on a copy, the rows
 // that SQL returns, pg_amcheck, pg_checksums.
 //
+// An installation needs postgres and initdb. For other programs that a minimal
+// package leaves out there are stand-ins: the backup functions of SQL for
+// pg_basebackup, amcheck's functions for pg_amcheck, package pgpage for
+// pg_checksums. There is none for pg_rewind: tests that want it ask Install.Has.
+//
 // PostgreSQL refuses root. A test package therefore has
 //
 //	func TestMain(m *testing.M) { os.Exit(rewindtest.Main(m)) }

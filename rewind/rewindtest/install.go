@@ -44,7 +44,7 @@ func (i Install) HasExtension(name string) bool {
 	dirs := []string{strings.TrimSpace(string(out))}
 	if err != nil { // pg_config belongs to a development package on some systems
 		dirs = []string{
-			filepath.Join("/usr/share/postgresql", strconv.Itoa(i.Major)),
+			filepath.Join(i.Bin, "../../../../share/postgresql", strconv.Itoa(i.Major)), // Debian
 			filepath.Join(filepath.Dir(i.Bin), "share"),
 			filepath.Join(filepath.Dir(i.Bin), "share", "postgresql"),
 		}
@@ -89,15 +89,16 @@ func Majors() []Install {
 
 var versionPattern = regexp.MustCompile(`^postgres \(PostgreSQL\) ((\d+)(?:\.\d+|[a-z]+\d*)?)`)
 
-// InstallIn looks at one directory of programs. A directory without postgres,
-// initdb and pg_basebackup is an error: a client package is no installation.
+// InstallIn looks at one directory of programs. A directory without postgres
+// and initdb is an error: a client package is no installation. Programs that only
+// add an oracle or save time (pg_rewind, pg_basebackup, …) may be missing: see Has.
 func InstallIn(bin string) (Install, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return Install{}, err
 	}
 	i := Install{Bin: bin}
-	for _, program := range []string{"postgres", "initdb", "pg_basebackup"} {
+	for _, program := range []string{"postgres", "initdb"} {
 		if !i.Has(program) {
 			return Install{}, fmt.Errorf("look for PostgreSQL in %s: no %s", bin, program)
 		}
@@ -132,21 +133,28 @@ func ForEachMajor(t *testing.T, test func(t *testing.T, pg Install)) {
 	}
 }
 
-// Newest gives the newest installed major to tests and benchmarks that need
-// only one; skips or fails as ForEachMajor does where there is none.
-func Newest(t testing.TB) Install {
+// Newest gives the newest installed major that has all these programs to tests
+// and benchmarks that need only one; it skips or fails as ForEachMajor does where
+// there is none.
+func Newest(t testing.TB, programs ...string) Install {
 	t.Helper()
-	installs := Majors()
-	if len(installs) == 0 {
-		missing(t)
+	for _, pg := range slices.Backward(Majors()) {
+		if !slices.ContainsFunc(programs, func(name string) bool { return !pg.Has(name) }) {
+			return pg
+		}
 	}
-	return installs[len(installs)-1]
+	missing(t, programs...)
+	return Install{} // not reached
 }
 
-func missing(t testing.TB) {
+func missing(t testing.TB, programs ...string) {
 	t.Helper()
-	reason := fmt.Sprintf("no PostgreSQL %d to %d under /usr/lib/postgresql, /usr/pgsql-*, FAILBACK_PG_BIN or PATH",
-		OldestMajor, NewestMajor)
+	with := ""
+	if len(programs) > 0 {
+		with = " with " + strings.Join(programs, ", ")
+	}
+	reason := fmt.Sprintf("no PostgreSQL %d to %d%s under /usr/lib/postgresql, /usr/pgsql-*, FAILBACK_PG_BIN or PATH",
+		OldestMajor, NewestMajor, with)
 	if Required() {
 		t.Fatal(reason + "; FAILBACK_REQUIRE_PG=1 asks for one")
 	}

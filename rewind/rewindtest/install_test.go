@@ -14,7 +14,7 @@ import (
 func fakeInstall(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, program := range []string{"postgres", "initdb", "pg_basebackup"} {
+	for _, program := range []string{"postgres", "initdb"} {
 		script := fmt.Sprintf("#!/bin/sh\necho 'postgres (PostgreSQL) %s'\n", version)
 		if err := os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755); err != nil {
 			t.Fatal(err)

@@ -64,8 +64,9 @@ func CreatePrimary(root string, pg Install, opts Options) (*Node, error) {
 	return n, nil
 }
 
-// CreateStandby copies the running node by pg_basebackup, with tablespaces to
-// directories of their own, and starts the copy as its standby. Close it.
+// CreateStandby copies the running node by a base backup, with tablespaces to
+// directories of their own, and starts the copy as its standby. Where there is no
+// pg_basebackup the harness makes the backup itself. Close it.
 func (n *Node) CreateStandby(opts StandbyOptions) (*Node, error) {
 	own := n.opts
 	own.Name = opts.Name
@@ -78,7 +79,11 @@ func (n *Node) CreateStandby(opts StandbyOptions) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.baseBackup(n, opts.Slot)
+	if s.Install.Has("pg_basebackup") {
+		err = s.baseBackup(n, opts.Slot)
+	} else {
+		err = s.backUpByHand(n, opts.Slot)
+	}
 	if err == nil {
 		err = s.WriteConf()
 	}
@@ -185,13 +190,15 @@ func (n *Node) SetConf(name, value string) error {
 
 // Follow makes the stopped node a standby of upstream: standby.signal, and
 // primary_conninfo at the end of postgresql.auto.conf, where the last one counts.
-func (n *Node) Follow(upstream *Node) error {
+func (n *Node) Follow(upstream *Node) error { return n.follow(upstream, "") }
+
+func (n *Node) follow(upstream *Node, slot string) error {
 	auto, err := os.OpenFile(filepath.Join(n.Dir, "postgresql.auto.conf"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	conninfo := upstream.Conninfo("application_name=" + quoteConninfo(n.Name))
-	_, err = fmt.Fprintf(auto, "primary_conninfo = %s\nprimary_slot_name = ''\n", quoteConf(conninfo))
+	_, err = fmt.Fprintf(auto, "primary_conninfo = %s\nprimary_slot_name = %s\n", quoteConf(conninfo), quoteConf(slot))
 	if err := errors.Join(err, auto.Close()); err != nil {
 		return err
 	}
