@@ -14,6 +14,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/postmaster"
 )
 
 // rejoin is the whole run; doc.go draws it.
@@ -219,13 +220,30 @@ func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err 
 	wasRunning := r.facts.Local.Running
 	err = r.step("stop", func() error { return r.server.stop(ctx) })
 	if err != nil {
-		return err
+		return r.explainStop(ctx, err, wasRunning)
 	}
 	r.control, _ = os.ReadFile(filepath.Join(r.cfg.PGData, controlFile)) // only for comparing
 	if err := r.rewind(ctx, lock, src); err != nil {
 		return r.explain(ctx, err, wasRunning)
 	}
 	return nil
+}
+
+// explainStop is explain for a stop that was not seen to its end: the server may
+// have been told to stop and go down by itself a moment later.
+func (r *run) explainStop(ctx context.Context, cause error, wasRunning bool) error {
+	if !wasRunning {
+		return cause
+	}
+	err := poll(context.WithoutCancel(ctx), settle, func() (bool, error) {
+		pid, err := postmaster.Find(r.cfg.PGData)
+		return pid == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("%w (the server was told to stop and is still there)", cause)
+	}
+	r.control, _ = os.ReadFile(filepath.Join(r.cfg.PGData, controlFile)) // only for comparing
+	return r.explain(ctx, cause, wasRunning)
 }
 
 // explain adds to an error what state it leaves, and brings a server that was

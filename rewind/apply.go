@@ -19,6 +19,11 @@ import (
 // plan was made, and no server may run on it. The report comes with an error as
 // well: it tells how far the work came.
 func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error) {
+	release, err := exclusive(e.PGData)
+	if err != nil {
+		return nil, err
+	}
+	defer closing(&err, release)
 	t, err := e.open()
 	if err != nil {
 		return nil, err
@@ -54,6 +59,12 @@ func (a *applier) apply(ctx context.Context) (err error) {
 	}
 	if a.p.onlyStandby() {
 		a.run.begin(PhaseFinish, 0)
+		if err := a.mayCommit(ctx); err != nil {
+			return err
+		}
+		if err := refuseRunning(a.w.dir); err != nil {
+			return err
+		}
 		return a.writeStandby()
 	}
 	if err := a.latch(); err != nil {
@@ -126,11 +137,19 @@ func (a *applier) tidyFinished() error {
 }
 
 func (a *applier) removeOwnFiles() error {
-	return errors.Join(a.w.removeTree(walDir), a.w.removeTree(JournalDir))
+	// The journal last: it is what tells whose files those in walDir are.
+	if err := a.w.removeTree(walDir); err != nil {
+		return err
+	}
+	return a.w.removeTree(JournalDir)
 }
 
-// entriesPerRecord bounds a journal record.
-const entriesPerRecord = 2048
+// Bounds of one journal record: entries, and runs of blocks in them. A single
+// entry, a segment of which every other block changed, has 65536 runs at most.
+const (
+	entriesPerRecord = 2048
+	runsPerRecord    = 1 << 17
+)
 
 // latch writes the plan to the journal and moves pg_control there. When it
 // returns, no server can start on the directory until finish has put the new
@@ -141,16 +160,16 @@ func (a *applier) latch() (err error) {
 		a.journal, err = journal.Open(dir)
 	} else {
 		// What lies there, if anything, is of a run that never came to its latch.
-		if err := a.w.removeTree(JournalDir); err != nil {
+		if err := a.removeOwnFiles(); err != nil {
 			return err
 		}
 		a.journal, err = journal.Create(dir, a.w.dirMode)
 	}
 	if err != nil {
-		return journalError("write journal", err)
+		return a.w.fail("write journal", JournalDir, err)
 	}
 	if err := a.writePlan(); err != nil {
-		return journalError("write journal", err)
+		return a.w.fail("write journal", JournalDir, err)
 	}
 	for _, d := range []string{walDir, asideDir, stagedDir} {
 		if err := a.w.mkdir(d); err != nil {
@@ -160,7 +179,25 @@ func (a *applier) latch() (err error) {
 	if a.resume != nil {
 		return nil
 	}
-	return a.w.renameDurably(controlRel, journalControl)
+	if err := a.w.renameDurably(controlRel, journalControl); err != nil {
+		return err
+	}
+	return a.unlatchIfRunning()
+}
+
+// unlatchIfRunning looks once more for a server, now that none can start any
+// more: one that was started since the last look has read pg_control already,
+// and is there to be seen. It keeps its directory.
+func (a *applier) unlatchIfRunning() error {
+	err := refuseRunning(a.w.dir)
+	if err == nil {
+		return nil
+	}
+	back := a.w.renameDurably(journalControl, controlRel)
+	if back == nil {
+		back = a.removeOwnFiles()
+	}
+	return errors.Join(err, back)
 }
 
 func (a *applier) writePlan() error {
@@ -169,15 +206,28 @@ func (a *applier) writePlan() error {
 	if err := a.record(recordPlan, head); err != nil {
 		return err
 	}
-	for lo := 0; lo < len(a.p.Entries); lo += entriesPerRecord {
-		if err := a.record(recordEntries, a.p.Entries[lo:min(lo+entriesPerRecord, len(a.p.Entries))]); err != nil {
+	for rest := a.p.Entries; len(rest) > 0; {
+		n := recordSize(rest)
+		if err := a.record(recordEntries, rest[:n]); err != nil {
 			return err
 		}
+		rest = rest[n:]
 	}
 	if err := a.record(recordReady, nil); err != nil {
 		return err
 	}
 	return a.journal.Sync()
+}
+
+// recordSize is how many of the entries go into one record, one at least.
+func recordSize(es []Entry) int {
+	runs := 0
+	for n := range es {
+		if runs += len(es[n].Blocks); n == entriesPerRecord || n > 0 && runs > runsPerRecord {
+			return n
+		}
+	}
+	return len(es)
 }
 
 func (a *applier) record(kind uint16, v any) error {

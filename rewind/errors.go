@@ -11,6 +11,8 @@ import (
 var (
 	// ErrTargetRunning: a server is running on the target directory.
 	ErrTargetRunning = errors.New("a server is running on the data directory")
+	// ErrBusy: another process is rewinding the same data directory.
+	ErrBusy = errors.New("another rewind of this data directory is at work")
 	// ErrNotDataDir: the target is not a data directory that can be worked on.
 	ErrNotDataDir = errors.New("not a usable PostgreSQL data directory")
 	// ErrUnsupported: a PostgreSQL version or format that this build does not know.

@@ -111,15 +111,15 @@ const (
 
 // run fetches what was queued.
 func (f *fetcher) run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, group := errgroup.WithContext(ctx)
 	g.SetLimit(f.a.engine.workers())
-	for lo := 0; lo < len(f.pieces) && ctx.Err() == nil; {
+	for lo := 0; lo < len(f.pieces) && group.Err() == nil; {
 		hi := lo
 		for bytes := int64(0); hi < len(f.pieces) && hi-lo < batchPieces && bytes < batchBytes; hi++ {
 			bytes += f.pieces[hi].Length
 		}
 		batch := f.pieces[lo:hi]
-		g.Go(func() error { return f.batch(ctx, batch) })
+		g.Go(func() error { return f.batch(group, batch) })
 		lo = hi
 	}
 	err := g.Wait()
@@ -127,10 +127,7 @@ func (f *fetcher) run(ctx context.Context) error {
 	f.a.fetchedWAL += f.wal.Load()
 	f.pieces = nil
 	if err == nil {
-		err = context.Cause(ctx)
-		if errors.Is(err, context.Canceled) { // the group's own end
-			err = nil
-		}
+		err = context.Cause(ctx) // batches may be missing
 	}
 	return err
 }
@@ -261,20 +258,17 @@ func badPages(plan *Plan, p *piece, data []byte) []piece {
 	}
 	var bad []piece
 	for off := int64(0); off+blockSize <= int64(len(data)); off += blockSize {
-		if !pageOK(data[off:off+blockSize], rel, p.Offset+off) {
+		if !pageOK(data[off:off+blockSize], rel, plan.RelSegSize, p.Offset+off) {
 			bad = append(bad, piece{Range: Range{Path: p.Path, Offset: p.Offset + off, Length: blockSize}, dst: p.dst})
 		}
 	}
 	return bad
 }
 
-func pageOK(page []byte, rel pg.RelFile, off int64) bool {
-	block := pg.BlockNo(int64(rel.Segment)*blocksPerSegment + off/blockSize)
+func pageOK(page []byte, rel pg.RelFile, perSegment uint32, off int64) bool {
+	block := pg.BlockNo(int64(rel.Segment)*int64(perSegment) + off/blockSize)
 	return pgpage.IsNew(page) || pgpage.Verify(page, block)
 }
-
-// blocksPerSegment is RELSEG_SIZE as everybody builds it (1 GiB of 8 kB blocks).
-const blocksPerSegment = 131072
 
 // tornTries and tornWait bound how often a block is read again that fails its
 // checksum. A page is written by one system call, so a torn read is over soon.

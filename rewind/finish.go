@@ -53,7 +53,9 @@ func (a *applier) settleSource(ctx context.Context) (*pgcontrol.Control, error) 
 		return nil, err
 	}
 	if state.Running && !state.InRecovery {
-		end = a.lastRecordEnd(ctx, c, end)
+		if end, err = a.lastRecordEnd(ctx, c, end); err != nil {
+			return nil, err
+		}
 	}
 	a.minRecovery = end
 	c.State = pgcontrol.StateInArchiveRecovery
@@ -70,24 +72,39 @@ func (a *applier) settleSource(ctx context.Context) (*pgcontrol.Control, error) 
 // source's disk can depend on a record that was not flushed to its end, and a
 // node that had to wait for the rest of it would not open before the source
 // writes again: on an idle one that took 15 seconds.
-func (a *applier) lastRecordEnd(ctx context.Context, c *pgcontrol.Control, end pg.LSN) pg.LSN {
+func (a *applier) lastRecordEnd(ctx context.Context, c *pgcontrol.Control, end pg.LSN) (last pg.LSN, err error) {
 	r := pgwal.NewReader(pgwal.Options{
 		SegmentSize: c.WALSegSize, PageSize: c.WALBlockSize, SystemID: c.SystemIdentifier, Major: c.Major(),
 		History: a.p.Source.History,
 		Open:    stagedWAL{t: a.w.target, segSize: c.WALSegSize},
 	})
-	defer r.Close()
+	defer closing(&err, r.Close)
 	if err := r.SeekSegment(ctx, pg.SegmentOf(end-1, c.WALSegSize)); err != nil {
-		return end
+		return end, notAnEnd(err)
 	}
-	last := end
+	last = end
 	for {
 		rec, err := r.Next(ctx)
-		if err != nil || rec.End > end {
-			return last
+		var stop *pgwal.EndError
+		switch {
+		case errors.As(err, &stop) && stop.At < (end-1)&^(blockSize-1):
+			return end, nil // unreadable before its end: rather wait for too much
+		case err != nil:
+			return last, notAnEnd(err)
+		case rec.End > end:
+			return last, nil
 		}
 		last = rec.End
 	}
+}
+
+// notAnEnd passes errors that are none of the log's own ends.
+func notAnEnd(err error) error {
+	var stop *pgwal.EndError
+	if errors.As(err, &stop) || errors.Is(err, pgwal.ErrNoRecord) {
+		return nil
+	}
+	return &Error{Op: "read the fetched WAL", Err: err}
 }
 
 // sameSource refuses a source that was promoted, or replaced, during the work.
@@ -137,13 +154,11 @@ func (a *applier) finish(ctx context.Context, control []byte) error {
 	if err := a.writeStandby(); err != nil {
 		return err
 	}
-	if f := a.engine.Options.BeforeCommit; f != nil {
-		if err := f(ctx); err != nil {
-			return err
-		}
+	if err := a.mayCommit(ctx); err != nil {
+		return err
 	}
 	if err := errors.Join(a.record(recordDone, nil), a.journal.Sync()); err != nil {
-		return journalError("write journal", err)
+		return a.w.fail("write journal", JournalDir, err)
 	}
 	if err := a.w.publish(controlRel, control); err != nil {
 		return err
@@ -151,6 +166,18 @@ func (a *applier) finish(ctx context.Context, control []byte) error {
 	err := a.journal.Close()
 	a.journal = nil
 	return errors.Join(err, a.removeOwnFiles())
+}
+
+// mayCommit is the last chance to say no: to whoever called, and to a run that
+// was told to stop.
+func (a *applier) mayCommit(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if f := a.engine.Options.BeforeCommit; f != nil {
+		return f(ctx)
+	}
+	return nil
 }
 
 // writeLabel tells the server where to begin. "BACKUP METHOD: pg_rewind" is

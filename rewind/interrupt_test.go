@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -18,30 +19,24 @@ import (
 // nothing more is to it as good as killed.
 var errKilled = errors.New("killed by the test")
 
-// killAt lets an engine make n changes and no more. It returns the names of
-// those that were made or tried.
-func killAt(e *rewind.Engine, n int) *[]string {
-	var mu sync.Mutex
-	var done []string
+// noteSteps makes an engine note the names of the changes that it makes.
+func noteSteps(e *rewind.Engine) *[]string {
+	var steps []string
 	e.BeforeWrite(func(op, path string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		done = append(done, op+" "+path)
-		if len(done) > n {
-			return errKilled
-		}
+		steps = append(steps, op+" "+path)
 		return nil
 	})
-	return &done
+	return &steps
 }
 
 // interrupted is a diverged pair whose old primary is rewound again and again,
 // each time on a fresh copy.
 type interrupted struct {
 	old, leader *rewindtest.Node
-	// before is the directory as it was, after the one that a rewind makes of it
-	// which nobody interrupts.
-	before, after map[string]string
+	// before is the directory as it was; whole is one that was rewound without
+	// interruption, and never started.
+	before map[string]string
+	whole  *rewindtest.Node
 	// steps are the changes that such a rewind makes, in their order.
 	steps []string
 	// latch and unlatch are the steps between which no server can start: the
@@ -59,19 +54,24 @@ func quietCluster() rewindtest.Options {
 
 func newInterrupted(t *testing.T, install rewindtest.Install) *interrupted {
 	t.Helper()
+	return newInterruptedWith(t, install, func(*rewindtest.Node) error { return nil })
+}
+
+func newInterruptedWith(t *testing.T, install rewindtest.Install, before func(old *rewindtest.Node) error) *interrupted {
+	t.Helper()
 	pair := rewindtest.Diverged(t, install, rewindtest.Opts{
 		Seed: 21, Rows: 200, KillOld: true, CheckpointsAfterFork: 1, Cluster: quietCluster(),
 		Before: func(old, standby *rewindtest.Node) error {
-			return old.Exec("CREATE DATABASE shared", "CREATE TABLE nothing(i int)", "CREATE UNLOGGED TABLE flighty(i int)")
+			return errors.Join(before(old), old.Exec("CREATE TABLE nothing(i int)", "CREATE UNLOGGED TABLE flighty(i int)"))
 		},
 	})
-	pair.New.Must(t).Exec("CREATE DATABASE later", "CHECKPOINT")
+	pair.New.Must(t).Exec("CREATE TABLE later AS SELECT generate_series(1, 10000) i", "CHECKPOINT")
 	s := &interrupted{old: pair.Old, leader: pair.New, before: snapshot(t, pair.Old.Dir), latch: -1, unlatch: -1}
-	clone := s.copy(t, "whole")
-	e := s.engine(t, clone)
-	steps := killAt(e, 1<<30)
+	s.whole = s.copy(t, "whole")
+	e := s.engine(t, s.whole)
+	steps := noteSteps(e)
 	run(t, e)
-	s.steps, s.after = *steps, snapshot(t, clone.Dir)
+	s.steps = *steps
 	for i, step := range s.steps {
 		switch step {
 		case "rename global/pg_control":
@@ -91,7 +91,7 @@ func newInterrupted(t *testing.T, install rewindtest.Install) *interrupted {
 func (s *interrupted) engine(t *testing.T, n *rewindtest.Node) *rewind.Engine {
 	t.Helper()
 	e := engineFor(t, n, s.leader)
-	e.Options.Workers = 1
+	e.Options.Workers, e.Options.NoSync = 1, true
 	return e
 }
 
@@ -109,18 +109,66 @@ func (s *interrupted) copy(t *testing.T, name string) *rewindtest.Node {
 	return n
 }
 
-// kill rewinds a node and ends it after n changes.
-func (s *interrupted) kill(t *testing.T, node *rewindtest.Node, n int) {
+// left is the state in which an interrupted rewind leaves a directory.
+type left uint8
+
+const (
+	untouched left = iota // as it was
+	halfDone              // no server can start
+	finished              // but for the engine's own files
+)
+
+// kill rewinds a node, ends it after n changes, and tells how far it came. What
+// the changes are is not the same each time: the source has written meanwhile.
+func (s *interrupted) kill(t *testing.T, node *rewindtest.Node, n int) left {
+	t.Helper()
+	return s.killWhen(t, node, func(made []string, _ string) bool { return len(made) == n })
+}
+
+// killBefore rewinds a node and ends it before a step.
+func (s *interrupted) killBefore(t *testing.T, node *rewindtest.Node, step string) left {
+	t.Helper()
+	return s.killWhen(t, node, func(_ []string, next string) bool { return next == step })
+}
+
+// killBehind rewinds a node and ends it so many changes after pg_control is back.
+func (s *interrupted) killBehind(t *testing.T, node *rewindtest.Node, n int) left {
+	t.Helper()
+	return s.killWhen(t, node, func(made []string, _ string) bool {
+		back := slices.Index(made, "publish global/pg_control")
+		return back >= 0 && len(made) == back+1+n
+	})
+}
+
+// killWhen rewinds a node and ends it when the steps that were made, and the
+// next one, say so.
+func (s *interrupted) killWhen(t *testing.T, node *rewindtest.Node, when func(made []string, next string) bool) left {
 	t.Helper()
 	e := s.engine(t, node)
-	killAt(e, n)
+	var made []string // by one worker
+	dead := false
+	e.BeforeWrite(func(op, path string) error {
+		step := op + " " + path
+		if dead = dead || when(made, step); dead {
+			return errKilled
+		}
+		made = append(made, step)
+		return nil
+	})
 	p, err := e.Plan(context.Background())
 	if err != nil {
 		t.Fatalf("plan: %v", err)
 	}
 	if _, err := e.Apply(context.Background(), p); !errors.Is(err, errKilled) {
-		t.Fatalf("apply: %v, want it to end after %d changes", err, n)
+		t.Fatalf("apply: %v, want it to be ended", err)
 	}
+	switch {
+	case slices.Contains(made, "publish global/pg_control"):
+		return finished
+	case p.Resumed || slices.Contains(made, "rename global/pg_control"):
+		return halfDone
+	}
+	return untouched
 }
 
 func run(t *testing.T, e *rewind.Engine) *rewind.Plan {
@@ -138,24 +186,36 @@ func run(t *testing.T, e *rewind.Engine) *rewind.Plan {
 // points is where to interrupt: everywhere at the beginning and at the end,
 // where the order counts, and now and then between.
 func (s *interrupted) points() []int {
+	const first, last, between = 9, 20, 12
 	var out []int
 	for i := range s.steps {
-		if i < s.latch+8 || i >= len(s.steps)-40 || i%11 == 0 {
+		if i < first || i >= len(s.steps)-last || i%(len(s.steps)/between) == 0 {
 			out = append(out, i)
 		}
 	}
 	return out
 }
 
-// own names what differs between two rewound copies of one directory: their
-// ports, times, and WAL that the source wrote meanwhile.
-var own = []string{
-	"postgresql.conf", "postgresql.auto.conf", "global/pg_control", "backup_label", "pg_wal",
+// sameAsWhole fails where a rewound directory is not what one is that was
+// rewound without interruption. They may differ in ports, in times, in hints
+// that the source has set meanwhile, and in WAL, of which a later run fetches more.
+func (s *interrupted) sameAsWhole(t *testing.T, dir string) {
+	t.Helper()
+	ignore := func(p string) bool {
+		switch p {
+		case "postgresql.conf", "postgresql.auto.conf", "global/pg_control", "backup_label", "pg_wal", rewind.JournalDir:
+			return true
+		}
+		return false
+	}
+	for _, d := range rewindtest.DiffTrees(t, dir, s.whole.Dir, ignore, rewindtest.MaskAll) {
+		t.Errorf("not as without interruption: %s", d)
+	}
 }
 
-// checkLeft looks at a directory whose rewind ended after n changes: it is as
-// it was, or cannot start, or is finished; and ReadInterrupted says which.
-func (s *interrupted) checkLeft(t *testing.T, n *rewindtest.Node, at int) {
+// checkLeft looks at a directory whose rewind was ended: it is as it was, or
+// cannot start, or is finished; and ReadInterrupted says which.
+func (s *interrupted) checkLeft(t *testing.T, n *rewindtest.Node, state left) {
 	t.Helper()
 	_, err := os.Stat(filepath.Join(n.Dir, "global/pg_control"))
 	startable := err == nil
@@ -166,59 +226,64 @@ func (s *interrupted) checkLeft(t *testing.T, n *rewindtest.Node, at int) {
 	if half == startable || (control != nil) != half {
 		t.Errorf("ReadInterrupted says %t, pg_control is there: %t", half, startable)
 	}
-	wantStartable := at <= s.latch || at > s.unlatch
-	if startable != wantStartable {
-		t.Fatalf("pg_control is there: %t, want %t", startable, wantStartable)
+	if want := state != halfDone; startable != want {
+		t.Fatalf("pg_control is there: %t, want %t", startable, want)
 	}
-	ours := []string{rewind.JournalDir, "pg_wal/failback_hook", "postgresql.conf"}
-	switch got := snapshot(t, n.Dir); {
-	case at <= s.latch:
-		sameSnapshot(t, "the directory was to be as it was", got, s.before, ours...)
-	case at > s.unlatch:
-		sameSnapshot(t, "the directory was to be finished", got, s.after, append(ours, own...)...)
+	switch state {
+	case untouched:
+		sameSnapshot(t, "the directory was to be as it was", snapshot(t, n.Dir), s.before,
+			rewind.JournalDir, "pg_wal/failback_hook", "postgresql.conf")
+	case finished:
+		s.sameAsWhole(t, n.Dir)
 	}
 }
 
 // TestInterrupted ends a rewind before each of its changes, and continues it.
 func TestInterrupted(t *testing.T) {
-	install := rewindtest.Newest(t)
-	s := newInterrupted(t, install)
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			for at := range work {
-				t.Run(s.steps[at], func(t *testing.T) { s.interruptAt(t, at) })
-			}
+	t.Parallel()
+	s := newInterrupted(t, rewindtest.Newest(t))
+	var mu sync.Mutex
+	seen := map[left]int{}
+	t.Cleanup(func() {
+		if seen[untouched] == 0 || seen[halfDone] < 10 || seen[finished] == 0 {
+			t.Errorf("states that were met: %v", seen)
+		}
+	})
+	for i, at := range s.points() {
+		t.Run(fmt.Sprintf("%d %s", at, s.steps[at]), func(t *testing.T) {
+			t.Parallel()
+			state := s.interruptAt(t, at, i%8 == 0 || at == s.unlatch+1)
+			mu.Lock()
+			defer mu.Unlock()
+			seen[state]++
 		})
 	}
-	for _, at := range s.points() {
-		work <- at
-	}
-	close(work)
-	wg.Wait()
 }
 
-func (s *interrupted) interruptAt(t *testing.T, at int) {
+// interruptAt ends one rewind before a step and continues it; thorough starts
+// servers as well.
+func (s *interrupted) interruptAt(t *testing.T, at int, thorough bool) left {
 	n := s.copy(t, fmt.Sprintf("at%d", at))
-	s.kill(t, n, at)
-	s.checkLeft(t, n, at)
-	if t.Failed() {
-		return
+	var state left
+	if at > s.unlatch {
+		state = s.killBehind(t, n, at-s.unlatch-1)
+	} else {
+		state = s.kill(t, n, at)
 	}
-	sample := at%9 == 0 || at >= s.unlatch-1
-	if half := at > s.latch && at <= s.unlatch; half && sample {
+	s.checkLeft(t, n, state)
+	if state == halfDone && thorough {
 		if err := n.Start(); err == nil {
 			t.Fatal("the server starts on a half rewound directory")
 		}
 	}
 	p := run(t, s.engine(t, n))
-	if want := at > s.latch && at <= s.unlatch; p.Resumed != want {
+	if want := state == halfDone; p.Resumed != want {
 		t.Errorf("plan says resumed: %t, want %t", p.Resumed, want)
 	}
 	noOwnFiles(t, n.Dir)
-	sameSnapshot(t, "continued, it was to be as without interruption", snapshot(t, n.Dir), s.after, own...)
-	if sample && !t.Failed() {
+	s.sameAsWhole(t, n.Dir)
+	if thorough && !t.Failed() {
 		prove(t, n, s.leader)
 	}
+	return state
 }

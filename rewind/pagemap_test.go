@@ -9,6 +9,9 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
+// blocksPerSegment is RELSEG_SIZE as everybody builds it: 1 GiB of 8 kB blocks.
+const blocksPerSegment = 131072
+
 var aRel = pg.RelFileLocator{Spc: pg.DefaultTablespace, DB: 5, Rel: 16384}
 
 func TestPageMapRuns(t *testing.T) {

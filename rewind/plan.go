@@ -16,6 +16,8 @@ type Plan struct {
 	Format   int         `json:"format"`
 	SystemID pg.SystemID `json:"system_id"`
 	Major    pg.Major    `json:"major"`
+	// RelSegSize is how many blocks a relation's segment file has.
+	RelSegSize uint32 `json:"relation_segment_blocks"`
 	// WALSegSize in bytes, and whether pages carry checksums: the same on both sides.
 	WALSegSize uint32 `json:"wal_segment_size"`
 	Checksums  bool   `json:"checksums"`

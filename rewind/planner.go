@@ -92,6 +92,7 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	pl.p.Resumed = pl.resume != nil
 	pl.p.SystemID = pl.target.control.SystemIdentifier
 	pl.p.Major = pl.target.control.Major()
+	pl.p.RelSegSize = pl.target.control.RelSegSize
 	pl.p.WALSegSize = pl.target.control.WALSegSize
 	pl.p.Checksums = pl.target.control.DataChecksumVersion != 0
 	pl.p.Target = sideOf(pl.target)
@@ -307,12 +308,15 @@ func (pl *planner) planWAL(ctx context.Context, m *fileMap) (err error) {
 		source:  pl.source.history,
 		fork:    pl.p.Fork,
 		from:    pl.p.Replay.Redo,
+		ownEnd:  pl.changes.end,
 		end:     pl.p.Source.EndOfWAL,
 		files:   m.files,
 		archive: func(name string) (bool, error) { return pl.t.inArchive(ctx, name) },
 	}
-	if w.aside, err = pl.t.names(asideDir); err != nil {
-		return err
+	if pl.resume != nil {
+		if w.aside, err = pl.t.names(asideDir); err != nil {
+			return err
+		}
 	}
 	pl.p.WAL, err = w.plan()
 	return err

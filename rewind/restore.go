@@ -46,7 +46,7 @@ func (a *archive) open(ctx context.Context, name string) (_ *os.File, err error)
 		return f, err
 	}
 	if err := a.restore(ctx, name, to); err != nil {
-		return nil, err
+		return nil, errors.Join(err, removeIfThere(to)) // half a file is none
 	}
 	a.kept = append(a.kept, to)
 	if len(a.kept) > maxRestored {
@@ -56,6 +56,13 @@ func (a *archive) open(ctx context.Context, name string) (_ *os.File, err error)
 		a.kept = a.kept[1:]
 	}
 	return os.Open(to)
+}
+
+func removeIfThere(p string) error {
+	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // restore runs the command for one file.
@@ -126,11 +133,11 @@ func (a *archive) close() error {
 // target's; or the archive's, where there is an archive.
 func (t *target) openWAL(ctx context.Context, name string) (f *os.File, err error) {
 	err = fs.ErrNotExist
-	if t.resume.ownsWAL(name) {
-		f, err = t.open(asideDir + "/" + name)
-		if errors.Is(err, fs.ErrNotExist) {
-			f, err = t.open("pg_wal/" + name)
-		}
+	if t.resume != nil { // what a finished run left there is of a branch long given up
+		f, err = t.openAside(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) && t.resume.ownsWAL(name) {
+		f, err = t.open("pg_wal/" + name)
 	}
 	if errors.Is(err, fs.ErrNotExist) && t.archive != nil {
 		f, err = t.archive.open(ctx, name)
@@ -139,6 +146,13 @@ func (t *target) openWAL(ctx context.Context, name string) (f *os.File, err erro
 		return nil, &MissingWALError{Name: name, Err: err}
 	}
 	return f, err
+}
+
+func (t *target) openAside(name string) (*os.File, error) {
+	if !t.resume.ownsWAL(name) {
+		return nil, fs.ErrNotExist
+	}
+	return t.open(asideDir + "/" + name)
 }
 
 // readWAL reads a small file as openWAL finds it.

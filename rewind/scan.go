@@ -184,9 +184,9 @@ func (s *scanner) settings(rec *pgwal.Record, from pg.LSN) error {
 		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: wal_level was set to minimal", ErrNoStrategy),
 			Advice: "what was loaded under wal_level = minimal is not in the WAL; take a new base backup"}
 	}
-	if !p.WALLogHints && s.node.control.DataChecksumVersion == 0 {
-		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: wal_log_hints was off and there are no data checksums", ErrHints),
-			Advice: "take a new base backup, then switch wal_log_hints on, so that the next failback can be done"}
+	if s.node.control.DataChecksumVersion == 0 {
+		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: settings were changed here, and without data checksums nothing tells whether wal_log_hints was on before", ErrHints),
+			Advice: "take a new base backup; with data checksums, or with wal_log_hints on since before the failover, the next failback can be done"}
 	}
 	return nil
 }

@@ -20,7 +20,9 @@ type walPlanner struct {
 	// from is where replay begins; end is the source's end of WAL as far as
 	// known, zero when it is not to be fetched.
 	from, end pg.LSN
-	files     map[string]*joined
+	// ownEnd is where the target's valid WAL ends.
+	ownEnd pg.LSN
+	files  map[string]*joined
 	// archive tells whether the target's archive has a file.
 	archive func(name string) (bool, error)
 	// aside are the names of files that an interrupted run moved aside.
@@ -57,7 +59,7 @@ func (w *walPlanner) fetchSegments(out *WALPlan) error {
 	for no := first; no <= last; no++ {
 		p := w.segmentPath(no)
 		j := w.files[p]
-		common := no.Start(w.segSize)+pg.LSN(w.segSize) <= w.fork.LSN
+		common := no.Start(w.segSize)+pg.LSN(w.segSize) <= min(w.fork.LSN, w.ownEnd)
 		if common && j != nil && j.dst != nil {
 			out.Keep = append(out.Keep, p)
 			continue

@@ -70,7 +70,7 @@ func clusterRows() []exitRow {
 			errs: []error{dcs.ErrAuth, dcs.ErrTLS},
 			hint: "check etcd.username, its password and role, and etcd.cacert, cert and key"},
 		{code: 9, name: "locked", meaning: "another node, or another process here, is at work", retry: true,
-			errs: []error{dcs.ErrLocked, hook.ErrInProgress},
+			errs: []error{dcs.ErrLocked, hook.ErrInProgress, rewind.ErrBusy},
 			hint: "wait until it is done; the lock of a dead one goes away by itself after lock.ttl"},
 		{code: 10, name: "source_unreachable", meaning: "the leader's server cannot be reached", retry: true,
 			errs: []error{rewind.ErrSourceUnavailable},
