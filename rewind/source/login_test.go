@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
@@ -123,9 +124,13 @@ func TestConninfo(t *testing.T) {
 // nothing can be written.
 func TestSessionSettings(t *testing.T) {
 	n := rewindtest.NewPrimary(t, rewindtest.Newest(t), rewindtest.Options{})
-	n.Must(t).Exec("ALTER ROLE postgres SET statement_timeout = '1ms'", "ALTER ROLE postgres SET client_encoding = 'LATIN1'",
-		"ALTER ROLE postgres SET idle_session_timeout = '1ms'")
+	const timeout = time.Second // long enough for a login on a busy machine
+	n.Must(t).Exec("ALTER ROLE postgres SET statement_timeout = '1s'", "ALTER ROLE postgres SET client_encoding = 'LATIN1'")
+	if n.Install.Major >= 14 {
+		n.Must(t).Exec("ALTER ROLE postgres SET idle_session_timeout = '1s'")
+	}
 	s := open(t, source.SQLConfig{Conninfo: n.Conninfo(), ApplicationName: "me", RetryFor: -1})
+	time.Sleep(timeout + timeout/2) // that nothing happens has no event
 	listing(t, s)
 	got := n.Must(t).Value("SET statement_timeout = 0; SELECT count(*) FROM pg_stat_activity WHERE application_name = 'me'")
 	if got != "1" {
