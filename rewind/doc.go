@@ -27,13 +27,15 @@
 //
 // Apply is the only writer:
 //
-//  1. Write the plan to a journal inside PGDATA and move global/pg_control
-//     there. From here on no server can start on the directory.
+//  1. Lock the directory against other engines. Write the plan to a journal
+//     inside PGDATA and move global/pg_control there. From here on no server can
+//     start on the directory; one that was started a moment before keeps it.
 //  2. Fetch WAL to the side, make directories, fetch files and blocks over
 //     several connections.
-//  3. Truncate, remove, and exchange WAL files by renaming. The target's own
-//     diverged WAL is moved aside, not removed.
-//  4. Sync what was touched, and only that.
+//  3. Truncate and remove. Ask the source once more, and fetch the WAL that it
+//     has written meanwhile.
+//  4. Sync what was touched, and only that. Exchange WAL files by renaming: the
+//     target's own diverged WAL is moved aside, not removed.
 //  5. Write standby.signal, the standby settings and backup_label; ask
 //     Options.BeforeCommit; note in the journal that all is done.
 //  6. Put the new pg_control in place: the directory can start again.

@@ -14,7 +14,7 @@ const (
 	PhaseList    Phase = "list files"
 	PhaseCompare Phase = "compare files"
 	PhaseCopy    Phase = "copy"
-	PhaseTidy    Phase = "tidy" // truncate, remove, arrange pg_wal
+	PhaseTidy    Phase = "tidy" // truncate, remove, look at the source again
 	PhaseSync    Phase = "sync"
 	PhaseFinish  Phase = "finish" // label, standby settings, pg_control
 )

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"sort"
 	"sync"
 
@@ -102,7 +103,7 @@ func (w *writer) symlink(p, to string) error {
 	}
 	space := path.Dir(p) == "pg_tblspc"
 	if space {
-		if err := os.MkdirAll(to, w.dirMode); err != nil {
+		if err := makeOutside(to, w.dirMode); err != nil {
 			return w.fail("make tablespace directory", to, err)
 		}
 	}
@@ -119,6 +120,22 @@ func (w *writer) symlink(p, to string) error {
 	}
 	sort.SliceStable(w.mounts, func(i, j int) bool { return len(w.mounts[i].prefix) > len(w.mounts[j].prefix) })
 	return nil
+}
+
+// makeOutside makes a directory outside PGDATA with all above it that are
+// missing, and has each on disk: no later sync reaches them.
+func makeOutside(dir string, mode fs.FileMode) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeOutside(parent, mode); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return journal.SyncDir(parent)
 }
 
 // create opens a file for writing and empties it.
