@@ -1,0 +1,106 @@
+package rewind
+
+import (
+	"encoding/json"
+	"errors"
+	"path/filepath"
+
+	"github.com/failback-hook/failback-hook/rewind/journal"
+)
+
+// Bounds of one journal record: entries, and runs of blocks in them. A single
+// entry, a segment of which every other block changed, has 65536 runs at most.
+const (
+	entriesPerRecord = 2048
+	runsPerRecord    = 1 << 17
+)
+
+// latch writes the plan to the journal and moves pg_control there. When it
+// returns, no server can start on the directory until finish has put the new
+// one in place.
+func (a *applier) latch() (err error) {
+	dir := filepath.Join(a.w.dir, JournalDir)
+	if a.resume != nil {
+		a.journal, err = journal.Open(dir)
+	} else {
+		// What lies there, if anything, is of a run that never came to its latch.
+		if err := a.removeOwnFiles(); err != nil {
+			return err
+		}
+		a.journal, err = journal.Create(dir, a.w.dirMode)
+	}
+	if err != nil {
+		return a.w.fail("write journal", JournalDir, err)
+	}
+	if err := a.writePlan(); err != nil {
+		return a.w.fail("write journal", JournalDir, err)
+	}
+	for _, d := range []string{walDir, asideDir, stagedDir} {
+		if err := a.w.mkdir(d); err != nil {
+			return err
+		}
+	}
+	if a.resume != nil {
+		return nil
+	}
+	if err := a.w.renameDurably(controlRel, journalControl); err != nil {
+		return err
+	}
+	return a.unlatchIfRunning()
+}
+
+// unlatchIfRunning looks once more for a server, now that none can start any
+// more: one that was started since the last look has read pg_control already,
+// and is there to be seen. It keeps its directory.
+func (a *applier) unlatchIfRunning() error {
+	err := refuseRunning(a.w.dir)
+	if err == nil {
+		return nil
+	}
+	back := a.w.renameDurably(journalControl, controlRel)
+	if back == nil {
+		back = a.removeOwnFiles()
+	}
+	return errors.Join(err, back)
+}
+
+func (a *applier) writePlan() error {
+	head := *a.p
+	head.Entries = nil
+	if err := a.record(recordPlan, head); err != nil {
+		return err
+	}
+	for rest := a.p.Entries; len(rest) > 0; {
+		n := recordSize(rest)
+		if err := a.record(recordEntries, rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if err := a.record(recordReady, nil); err != nil {
+		return err
+	}
+	return a.journal.Sync()
+}
+
+// recordSize is how many of the entries go into one record, one at least.
+func recordSize(es []Entry) int {
+	runs := 0
+	for n := range es {
+		if runs += len(es[n].Blocks); n == entriesPerRecord || n > 0 && runs > runsPerRecord {
+			return n
+		}
+	}
+	return len(es)
+}
+
+func (a *applier) record(kind uint16, v any) error {
+	b, err := json.Marshal(v)
+	if err == nil {
+		err = a.w.step("journal", JournalDir)
+	}
+	if err != nil {
+		return err
+	}
+	return a.journal.Append(kind, b)
+}
