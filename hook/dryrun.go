@@ -11,11 +11,7 @@ func (r *run) dryRun(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	var d Decision
-	err := r.step("look", func() (err error) {
-		d, err = r.look(ctx)
-		return err
-	})
+	d, err := r.lookAs(ctx, "look")
 	if err != nil {
 		return err
 	}

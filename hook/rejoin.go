@@ -22,11 +22,7 @@ func (r *run) rejoin(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	var d Decision
-	err := r.step("look", func() (err error) {
-		d, err = r.look(ctx)
-		return err
-	})
+	d, err := r.lookAs(ctx, "look")
 	if err != nil {
 		return err
 	}
@@ -56,6 +52,15 @@ func (r *run) rejoin(ctx context.Context) error {
 		return r.leave(ctx)
 	}
 	return r.bringUp(ctx)
+}
+
+// lookAs is look as a step of the report.
+func (r *run) lookAs(ctx context.Context, step string) (d Decision, err error) {
+	err = r.step(step, func() (err error) {
+		d, err = r.look(ctx)
+		return err
+	})
+	return d, err
 }
 
 // leave reports a node that is where it should be.
@@ -182,12 +187,8 @@ func withCause(ctx context.Context, err error) error {
 // underLock decides once more, as others may have worked between the first look
 // and the lock, and rewinds. ctx ends with the lock and with the leader's term.
 func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err error) {
-	var d Decision
 	wasDown := !r.facts.Local.Running
-	err = r.step("look again", func() (err error) {
-		d, err = r.look(ctx)
-		return err
-	})
+	d, err := r.lookAs(ctx, "look again")
 	// A start that an earlier run, killed since, had begun may end just now.
 	if err == nil && d.Verb == VerbRejoin && wasDown && r.mayComeByItself() {
 		err = r.step("settle", func() (err error) {
@@ -257,7 +258,7 @@ func (r *run) explain(ctx context.Context, cause error, wasRunning bool) error {
 		return cause
 	}
 	what := "nothing was changed"
-	if !bytes.Equal(now, r.control) {
+	if r.control != nil && !bytes.Equal(now, r.control) {
 		what = "the data directory is complete"
 	}
 	// Also when ctx has ended: that is no reason to leave the node down.
