@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test race test-matrix tap lint vet fuzz bench docs clean
+.PHONY: help build setup demo test race test-matrix trees tap tap-matrix lint vet fuzz bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -25,8 +25,11 @@ test: setup ## unit and integration tests on every PostgreSQL found, and an embe
 	@scripts/covered
 	$(GO) test -count=1 -timeout 20m ./...
 
-test-matrix: setup ## the tests of engine, hook and program on 13 to 18, fetched by npm where missing
+test-matrix: setup ## the tests of engine, hook and program on 13 to 18, fetched where missing
 	@scripts/test-matrix
+
+trees: ## fetch PostgreSQL 13, 17 and 18 of other Debian releases, with their pg_rewind
+	@for major in 13 17 18; do scripts/debian-tree $$major || exit 1; done
 
 race: setup ## the same under the race detector
 	$(GO) test -race -count=1 -timeout 25m ./...
@@ -36,8 +39,11 @@ vet: ## go vet, gofmt, go mod tidy
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 
-tap: setup ## PostgreSQL's own tests of pg_rewind, with our program in its place
-	@scripts/tap
+tap: setup ## PostgreSQL's own tests of pg_rewind, with our program in its place (MAJOR=17 for another)
+	@scripts/tap $(MAJOR)
+
+tap-matrix: setup ## the same for 13, 15, 17 and 18
+	@scripts/tap-matrix
 
 lint: vet ## vet, and golangci-lint
 	$(GO) run $(LINT) run ./...

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
@@ -27,6 +29,7 @@ func TestMajorsPrefersTheEnvironment(t *testing.T) {
 	dirs := []string{fakeInstall(t, "15.99 (Debian 15.99-1)"), fakeInstall(t, "18beta2"), fakeInstall(t, "19devel"),
 		fakeInstall(t, "12.4"), fakeInstall(t, "13.1"), t.TempDir()}
 	t.Setenv("FAILBACK_PG_BIN", strings.Join(dirs, ":"))
+	t.Setenv("FAILBACK_PG_MAJOR", "")
 	byMajor := map[int]rewindtest.Install{}
 	last := 0
 	for _, pg := range rewindtest.Majors() {
@@ -48,6 +51,12 @@ func TestMajorsPrefersTheEnvironment(t *testing.T) {
 	}
 	if byMajor[15].Has("pg_rewind") || !byMajor[15].Has("initdb") {
 		t.Error("Has does not look at the programs")
+	}
+	for major, want := range map[string][]rewindtest.Install{"18": {byMajor[18]}, "19": {}, "1": {}} {
+		t.Setenv("FAILBACK_PG_MAJOR", major)
+		if diff := cmp.Diff(want, rewindtest.Majors()); diff != "" {
+			t.Errorf("only %s (-want +got):\n%s", major, diff)
+		}
 	}
 }
 
