@@ -29,7 +29,7 @@ func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error)
 	defer closing(&err, t.close)
 	a := &applier{engine: e, run: e.newRun(), w: newWriter(t), p: p}
 	a.w.before = e.beforeWrite
-	a.w.noSync = e.Options.NoSync
+	a.w.noSync, a.w.syncMethod = e.Options.NoSync, e.Options.SyncMethod
 	err = a.apply(ctx)
 	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Durations: a.run.finish()}, err
 }

@@ -22,6 +22,8 @@ type Options struct {
 	// NoSync leaves it to the operating system when data files reach the disk;
 	// the journal and pg_control are synced all the same.
 	NoSync bool
+	// SyncMethod is how data files are brought to the disk; the cheaper one if empty.
+	SyncMethod SyncMethod
 	// RestoreCommand fetches WAL that the target no longer has from its archive,
 	// as the server's setting restore_command does; empty for none.
 	RestoreCommand string
@@ -37,6 +39,19 @@ type Options struct {
 	// OnEvent receives events, from one goroutine at a time. May be nil.
 	OnEvent func(Event)
 }
+
+// SyncMethod is a way to bring data files to the disk; names as of pg_rewind 17.
+type SyncMethod string
+
+// The ways. The journal, pg_control and what else is small are synced one by one
+// with either.
+const (
+	// SyncFiles syncs each file and directory that was touched.
+	SyncFiles SyncMethod = "fsync"
+	// SyncFileSystems syncs each file system that PGDATA, its pg_wal or its
+	// tablespaces lie on, with all that others have written there.
+	SyncFileSystems SyncMethod = "syncfs"
+)
 
 // Standby is what makes the rewound directory a standby of the new primary.
 type Standby struct {

@@ -28,6 +28,8 @@ type writer struct {
 
 	// noSync: sync leaves it to the operating system.
 	noSync bool
+	// syncMethod is Options.SyncMethod.
+	syncMethod SyncMethod
 
 	mu    sync.Mutex
 	files map[string]struct{}
@@ -276,13 +278,25 @@ func (w *writer) syncDir(p string) error {
 // costs less than a sync for each file.
 const manyFiles = 512
 
+// wholeFileSystems tells which way to sync so many files and directories.
+func (s SyncMethod) wholeFileSystems(touched int) bool {
+	switch s {
+	case SyncFiles:
+		return false
+	case SyncFileSystems:
+		return true
+	}
+	return touched > manyFiles
+}
+
 // sync brings everything that was touched to the disk.
 func (w *writer) sync() error {
 	if w.noSync {
 		clear(w.files)
 		clear(w.dirs)
+		return nil
 	}
-	if len(w.files)+len(w.dirs) > manyFiles {
+	if w.syncMethod.wholeFileSystems(len(w.files) + len(w.dirs)) {
 		return w.syncMounts()
 	}
 	var g errgroup.Group

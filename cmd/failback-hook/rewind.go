@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -81,6 +82,9 @@ func (d *rewindDoor) run(ctx context.Context) int {
 func (d *rewindDoor) usage(m *rewindMessages, err error) {
 	var g *getoptError
 	switch {
+	case errors.As(err, new(*valueError)):
+		m.info("error: %s", err)
+		return
 	case !errors.As(err, &g):
 		m.info("error: %s", err)
 	case g.err != nil:
@@ -90,7 +94,12 @@ func (d *rewindDoor) usage(m *rewindMessages, err error) {
 }
 
 func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessages) (err error) {
-	e := rewind.Engine{PGData: o.target, Options: rewind.Options{Mirror: true, NoSync: o.noSync, OnEvent: m.event}}
+	e := rewind.Engine{PGData: o.target, Options: rewind.Options{
+		Mirror: true, NoSync: o.noSync, SyncMethod: rewind.SyncMethod(o.syncMethod), OnEvent: m.event,
+	}}
+	if err := checkTarget(o.target); err != nil {
+		return err
+	}
 	if o.restoreWAL {
 		if e.Options.RestoreCommand, err = d.restoreCommand(ctx, o); err != nil {
 			return err
@@ -123,6 +132,20 @@ func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessa
 	}
 	_, err = e.Apply(ctx, p)
 	return err
+}
+
+// checkTarget looks for the directory before the source is troubled, as
+// pg_rewind does.
+func checkTarget(dir string) error {
+	_, err := os.Stat(dir)
+	var cause *fs.PathError
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	if err != nil {
+		return fmt.Errorf("could not read permissions of directory %q: %w", dir, err)
+	}
+	return nil
 }
 
 // openRewindSource opens the server or the directory, with everything in it.

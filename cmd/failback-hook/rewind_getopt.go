@@ -22,20 +22,30 @@ type longOption struct {
 	name string
 	// short is its letter; zero for none.
 	short byte
-	// Exactly one of the two is set: on for a switch, value for an option with one.
+	// At most one of the two is set: on for a switch, value for an option with one.
 	on    *bool
 	value *string
+	// check looks at the value before it is set, and before any further argument
+	// is read; nil for an option that takes every one.
+	check func(value string) error
 }
 
-func (o longOption) set(value string) {
+func (o longOption) set(value string) error {
+	if o.check != nil {
+		if err := o.check(value); err != nil {
+			return err
+		}
+	}
 	if o.value != nil {
 		*o.value = value
-		return
 	}
-	*o.on = true
+	if o.on != nil {
+		*o.on = true
+	}
+	return nil
 }
 
-// parse sets what args say. The error has the C library's words.
+// parse sets what args say. The error has the C library's words, or is a check's.
 func (g *getopt) parse(args []string) error {
 	for len(args) > 0 {
 		arg := args[0]
@@ -62,7 +72,7 @@ func (g *getopt) parse(args []string) error {
 // long handles "name" or "name=value", and gives what remains of args.
 func (g *getopt) long(arg string, args []string) ([]string, error) {
 	name, value, assigned := strings.Cut(arg, "=")
-	o, err := g.find(name)
+	o, err := g.find(name, arg)
 	switch {
 	case err != nil:
 		return nil, err
@@ -73,12 +83,12 @@ func (g *getopt) long(arg string, args []string) ([]string, error) {
 	case o.value != nil && !assigned:
 		value, args = args[0], args[1:]
 	}
-	o.set(value)
-	return args, nil
+	return args, o.set(value)
 }
 
-// find gives the option of that name, or the only one that begins so.
-func (g *getopt) find(name string) (longOption, error) {
+// find gives the option of that name, or the only one that begins so; arg is
+// the whole argument.
+func (g *getopt) find(name, arg string) (longOption, error) {
 	var found []longOption
 	for _, o := range g.options {
 		if o.name == name {
@@ -90,7 +100,7 @@ func (g *getopt) find(name string) (longOption, error) {
 	}
 	switch len(found) {
 	case 0:
-		return longOption{}, fmt.Errorf("unrecognized option '--%s'", name)
+		return longOption{}, fmt.Errorf("unrecognized option '--%s'", arg)
 	case 1:
 		return found[0], nil
 	}
@@ -98,7 +108,7 @@ func (g *getopt) find(name string) (longOption, error) {
 	for _, o := range found {
 		fmt.Fprintf(&names, " '--%s'", o.name)
 	}
-	return longOption{}, fmt.Errorf("option '--%s' is ambiguous; possibilities:%s", name, names.String())
+	return longOption{}, fmt.Errorf("option '--%s' is ambiguous; possibilities:%s", arg, names.String())
 }
 
 // cluster handles the letters behind one "-".
@@ -110,19 +120,18 @@ func (g *getopt) cluster(letters string, args []string) ([]string, error) {
 		}
 		o := g.options[at]
 		if o.value == nil {
-			o.set("")
+			if err := o.set(""); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		switch {
 		case i+1 < len(letters):
-			o.set(letters[i+1:])
+			return args, o.set(letters[i+1:])
 		case len(args) > 0:
-			o.set(args[0])
-			args = args[1:]
-		default:
-			return nil, fmt.Errorf("option requires an argument -- '%c'", letters[i])
+			return args[1:], o.set(args[0])
 		}
-		return args, nil
+		return nil, fmt.Errorf("option requires an argument -- '%c'", letters[i])
 	}
 	return args, nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"github.com/failback-hook/failback-hook/rewind"
 )
 
 // rewindOptions are those of pg_rewind of PostgreSQL 18, and so of all before.
@@ -17,36 +19,49 @@ type rewindOptions struct {
 // nothing has been looked at by then. An error of the first kind, which getopt
 // finds, is told apart from the checks' since the C library prints it.
 func parseRewindOptions(args []string) (o rewindOptions, err error) {
-	help, version := false, false
 	g := getopt{options: []longOption{
-		{name: "help", on: &help},
+		{name: "help", check: firstOnly},
 		{name: "target-pgdata", short: 'D', value: &o.target},
 		{name: "write-recovery-conf", short: 'R', on: &o.writeConf},
 		{name: "source-pgdata", value: &o.sourceDir},
 		{name: "source-server", value: &o.sourceServer},
 		{name: "no-ensure-shutdown", on: &o.noEnsureShutdown},
 		{name: "config-file", value: &o.configFile},
-		{name: "version", on: &version},
+		{name: "version", check: firstOnly},
 		{name: "restore-target-wal", short: 'c', on: &o.restoreWAL},
 		{name: "dry-run", short: 'n', on: &o.dryRun},
 		{name: "no-sync", short: 'N', on: &o.noSync},
 		{name: "progress", short: 'P', on: &o.progress},
 		{name: "debug", on: &o.debug},
-		{name: "sync-method", value: &o.syncMethod},
+		{name: "sync-method", value: &o.syncMethod, check: checkSyncMethod},
 	}}
-	if err := g.parse(args); err != nil {
+	switch err := g.parse(args); {
+	case err == nil:
+		return o, o.check(g.rest)
+	case errors.As(err, new(*valueError)), errors.As(err, new(*getoptError)):
+		return o, err
+	default:
 		return o, &getoptError{err}
 	}
-	if help || version { // of use as the first argument only
-		return o, &getoptError{}
-	}
-	return o, o.check(g.rest)
 }
+
+// firstOnly is for what is of use as the first argument only, where this is not
+// reached.
+func firstOnly(string) error { return &getoptError{} }
+
+func checkSyncMethod(value string) error {
+	switch rewind.SyncMethod(value) {
+	case rewind.SyncFiles, rewind.SyncFileSystems:
+		return nil
+	}
+	return &valueError{fmt.Errorf("unrecognized sync method: %s", value)}
+}
+
+// valueError is about the value of an option: pg_rewind adds no hint to it.
+type valueError struct{ error }
 
 func (o *rewindOptions) check(rest []string) error {
 	switch {
-	case o.syncMethod != "" && o.syncMethod != "fsync" && o.syncMethod != "syncfs":
-		return fmt.Errorf("unrecognized sync method: %s", o.syncMethod)
 	case o.sourceServer == "" && o.sourceDir == "":
 		return errors.New("no source specified (--source-pgdata or --source-server)")
 	case o.sourceServer != "" && o.sourceDir != "":
@@ -96,7 +111,8 @@ Options:
       --debug                    print what happens to each file
       --no-ensure-shutdown       refuse a target that was not shut down cleanly
                                  (otherwise its WAL is read as it is, without recovery)
-      --sync-method=METHOD       fsync or syncfs; taken as a wish
+      --sync-method=METHOD       fsync each file that was touched, or syncfs their file
+                                 systems (otherwise whichever costs less)
   -V, --version                  print the version
   -?, --help                     print this help
 
