@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 // goodConninfos are read here and, in conninfo_libpq_test.go, by libpq itself.
@@ -172,7 +173,9 @@ func FuzzParseConninfo(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		c, err := pg.ParseConninfo(s)
+		var c pg.Conninfo
+		var err error
+		rewindtest.BoundedAllocation(t, len(s), func() { c, err = pg.ParseConninfo(s) })
 		if err != nil {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 // history3 is what a server of version 15 wrote at its second promotion.
@@ -228,8 +229,13 @@ func FuzzParseHistory(f *testing.F) {
 	f.Add(uint32(3), []byte(history3))
 	f.Add(uint32(1), []byte(nil))
 	f.Add(uint32(2), []byte("1\t0/3000148\tbefore 2000-01-01 00:00:00+00\n# c\n\n"))
+	for _, content := range capturedFiles(f, "history") {
+		f.Add(uint32(3), content)
+	}
 	f.Fuzz(func(t *testing.T, tli uint32, content []byte) {
-		h, err := pg.ParseHistory(pg.Timeline(tli), content)
+		var h pg.History
+		var err error
+		rewindtest.BoundedAllocation(t, len(content), func() { h, err = pg.ParseHistory(pg.Timeline(tli), content) })
 		if err != nil {
 			return
 		}

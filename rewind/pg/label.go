@@ -27,7 +27,7 @@ type BackupLabel struct {
 	// Method is "streamed" for a base backup: the server then waits for its end
 	// record. After "pg_rewind" it only waits for the minimum recovery point.
 	Method string
-	// From is "primary" or "standby".
+	// From is "primary" ("master" in 13) or "standby".
 	From string
 	// StartTime is informative, and zero where it was missing or not understood.
 	StartTime time.Time

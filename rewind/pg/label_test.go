@@ -8,10 +8,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 // rewindLabel is what pg_rewind 15 wrote, baseLabel pg_basebackup 15, and
-// incrementalLabel follows the format of 17 (no such server was at hand).
+// incrementalLabel follows the format of 17; testdata has what that wrote.
 const (
 	rewindLabel = `START WAL LOCATION: 0/3035530 (file 000000010000000000000003)
 CHECKPOINT LOCATION: 0/3035568
@@ -109,8 +110,15 @@ func FuzzParseBackupLabel(f *testing.F) {
 	for _, seed := range []string{rewindLabel, baseLabel, incrementalLabel} {
 		f.Add([]byte(seed))
 	}
+	for _, name := range []string{"backup_label", "label_on_2", "incremental_label"} {
+		for _, content := range capturedFiles(f, name) {
+			f.Add(content)
+		}
+	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		l, err := pg.ParseBackupLabel(content)
+		var l pg.BackupLabel
+		var err error
+		rewindtest.BoundedAllocation(t, len(content), func() { l, err = pg.ParseBackupLabel(content) })
 		if err != nil {
 			return
 		}

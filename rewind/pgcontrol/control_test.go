@@ -15,6 +15,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
 	"github.com/failback-hook/failback-hook/rewind/pgcontrol"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 var ignoreRaw = cmpopts.IgnoreUnexported(pgcontrol.Control{})
@@ -268,8 +269,10 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, head []byte) {
 		b := make([]byte, pgcontrol.FileSize)
 		copy(b, head)
-		_, _ = pgcontrol.Parse(head)
-		_, _ = pgcontrol.Parse(b)
+		rewindtest.BoundedAllocation(t, len(head), func() {
+			_, _ = pgcontrol.Parse(head)
+			_, _ = pgcontrol.Parse(b)
+		})
 		for _, at := range []int{288, 292} {
 			c, err := pgcontrol.Parse(sign(b, at))
 			if err != nil {

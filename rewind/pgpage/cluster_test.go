@@ -1,6 +1,9 @@
 package pgpage_test
 
 import (
+	"errors"
+	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +13,28 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/pgpage"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
+
+var captureDir = flag.String("capture", "", "write pages of TestEveryPageOfACluster to this `directory`, for testdata")
+
+// capture adds a page to those of its major, if asked to.
+func capture(t *testing.T, n *rewindtest.Node, relation string, block int) {
+	t.Helper()
+	if *captureDir == "" {
+		return
+	}
+	content, err := os.ReadFile(filepath.Join(n.Dir, relation))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(*captureDir, fmt.Sprintf("pg%d-blocks3and1.bin", n.Install.Major)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = f.Write(content[block*8192 : (block+1)*8192])
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Every page that a server has written is new, or valid with the right
 // checksum: heap, all kinds of indexes, sequences and the maps.
@@ -31,7 +56,10 @@ func TestEveryPageOfACluster(t *testing.T) {
 			"VACUUM t",
 			"CHECKPOINT",
 		)
+		heap, btree := n.Must(t).Value("SELECT pg_relation_filepath('t')"), n.Must(t).Value("SELECT pg_relation_filepath('t_i_idx')")
 		n.Must(t).Stop(rewindtest.Fast)
+		capture(t, n, heap, 3)
+		capture(t, n, btree, 1)
 		counts := map[pg.ForkNo]int{}
 		err := filepath.WalkDir(n.Dir, func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {

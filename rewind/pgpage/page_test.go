@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -12,19 +13,31 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/pgpage"
 )
 
-// testdata holds pages of a cluster of PostgreSQL 15 with data checksums,
-// captured by pgcontrol/testdata/capture.sh.
+// testdata holds pages of clusters with data checksums: of PostgreSQL 15, captured
+// by pgcontrol/testdata/capture.sh, and of the others a heap's block 3 and a
+// B-tree's block 1, by TestEveryPageOfACluster -capture.
 //
 //go:embed testdata
 var testdata embed.FS
 
 type capturedPage struct {
-	file  string
+	name  string
+	page  []byte
 	block pg.BlockNo
 }
 
-func captured() []capturedPage {
-	return []capturedPage{{"heap_block3.bin", 3}, {"btree_block1.bin", 1}, {"vm_block0.bin", 0}}
+func captured(t testing.TB) []capturedPage {
+	t.Helper()
+	var pages []capturedPage
+	for name, block := range map[string]pg.BlockNo{"heap_block3.bin": 3, "btree_block1.bin": 1, "vm_block0.bin": 0} {
+		pages = append(pages, capturedPage{name, readPage(t, name), block})
+	}
+	for _, major := range []int{13, 14, 16, 17, 18} {
+		name := fmt.Sprintf("pg%d-blocks3and1.bin", major)
+		both := readPage(t, name)
+		pages = append(pages, capturedPage{name, both[:8192:8192], 3}, capturedPage{name, both[8192:], 1})
+	}
+	return pages
 }
 
 func readPage(t testing.TB, name string) []byte {
@@ -56,13 +69,13 @@ func TestParseHeader(t *testing.T) {
 }
 
 func TestValid(t *testing.T) {
-	for _, c := range captured() {
-		page := readPage(t, c.file)
+	for _, c := range captured(t) {
+		page := c.page
 		if !pgpage.Valid(page, 8192) {
-			t.Errorf("%s is not valid", c.file)
+			t.Errorf("%s is not valid", c.name)
 		}
 		if pgpage.Valid(page, 4096) || pgpage.Valid(page[:8191], 8192) || pgpage.Valid(page[:10], 10) || pgpage.Valid(nil, 0) {
-			t.Errorf("%s is valid with another length", c.file)
+			t.Errorf("%s is valid with another length", c.name)
 		}
 	}
 	tests := []struct {
@@ -107,22 +120,22 @@ func TestIsNew(t *testing.T) {
 }
 
 func TestVerifyCaptured(t *testing.T) {
-	for _, c := range captured() {
-		page := readPage(t, c.file)
+	for _, c := range captured(t) {
+		page := c.page
 		before := bytes.Clone(page)
 		if !pgpage.Verify(page, c.block) {
-			t.Errorf("%s: checksum %#x, want %#x", c.file, pgpage.Checksum(page, c.block), binary.LittleEndian.Uint16(page[8:]))
+			t.Errorf("%s: checksum %#x, want %#x", c.name, pgpage.Checksum(page, c.block), binary.LittleEndian.Uint16(page[8:]))
 		}
 		if pgpage.Verify(page, c.block+1) {
-			t.Errorf("%s verifies as the next block", c.file)
+			t.Errorf("%s verifies as the next block", c.name)
 		}
 		if !bytes.Equal(page, before) {
-			t.Errorf("%s was changed", c.file)
+			t.Errorf("%s was changed", c.name)
 		}
 		for at := range page {
 			page[at] ^= 0x10
 			if pgpage.Verify(page, c.block) {
-				t.Errorf("%s verifies with byte %d changed", c.file, at)
+				t.Errorf("%s verifies with byte %d changed", c.name, at)
 			}
 			page[at] ^= 0x10
 		}
@@ -182,8 +195,8 @@ func TestChecksumDoesNotAllocate(t *testing.T) {
 }
 
 func FuzzPage(f *testing.F) {
-	for _, c := range captured() {
-		f.Add(readPage(f, c.file), uint32(c.block))
+	for _, c := range captured(f) {
+		f.Add(c.page, uint32(c.block))
 	}
 	f.Fuzz(func(t *testing.T, page []byte, blkno uint32) {
 		block := pg.BlockNo(blkno)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 // bodies are all that is read from the body of a record.
@@ -33,7 +34,13 @@ func FuzzRecord(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte, major uint8) {
 		r := &Record{}
-		if r.decode(b, pg.Major(major)) != nil {
+		var err error
+		rewindtest.BoundedAllocation(t, len(b), func() {
+			if err = r.decode(b, pg.Major(major)); err == nil {
+				bodies(r)
+			}
+		})
+		if err != nil {
 			return
 		}
 		data := len(r.Main)
@@ -43,7 +50,6 @@ func FuzzRecord(f *testing.F) {
 		if recordHeaderSize+data > len(b) {
 			t.Errorf("%d bytes of data in a record of %d", data, len(b))
 		}
-		bodies(r)
 	})
 }
 
@@ -59,39 +65,58 @@ func FuzzReader(f *testing.F) {
 	f.Add(realistic(f, 17<<10).b, uint8(2))
 	overwritten, _ := overwrittenLog(func(at pg.LSN) []byte { return le(uint64(at), uint64(0)) })
 	f.Add(overwritten.b, uint8(2))
+	f.Add(endless().b, uint8(2))
 	var buffer []byte
 	f.Fuzz(func(t *testing.T, b []byte, major uint8) {
-		no := pg.SegmentNo(1)
-		if len(b) >= shortHeaderSize { // the segment that it says it is
-			no = max(no, pg.SegmentNo(binary.LittleEndian.Uint64(b[8:])/testSegment)%(1<<40))
-		}
-		r := NewReader(Options{
-			SegmentSize: testSegment, Major: 13 + pg.Major(major)%6, Open: oneSegment{no, b},
-			History: pg.History{{Timeline: 1, End: pg.MaxLSN}},
-		})
-		r.chunk = buffer // saves most of the time of a run
-		defer func() { buffer = r.chunk[:0] }()
-		ctx := context.Background()
-		if err := r.SeekSegment(ctx, no); err != nil {
-			checkEnd(t, err)
-			return
-		}
-		for last := pg.LSN(0); ; {
-			rec, err := r.Next(ctx)
-			if err != nil {
-				checkEnd(t, err)
-				break
-			}
-			if rec.LSN < last || rec.End <= rec.LSN {
-				t.Fatalf("record from %s to %s after %s", rec.LSN, rec.End, last)
-			}
-			last = rec.End
-			bodies(rec)
-		}
-		if err := r.Close(); err != nil {
-			t.Fatal(err)
-		}
+		rewindtest.BoundedAllocation(t, len(b), func() { buffer = readLog(t, b, 13+pg.Major(major)%6, buffer) })
 	})
+}
+
+// endless is a log with a record that claims to be 512 MB long, as do the pages
+// that continue it, and of which a few pages are there.
+func endless() *testLog {
+	const more = 1 << 29
+	l := newTestLog(15)
+	at := int(l.record(RmgrGeneric, 0, mainData(make([]byte, 3*DefaultPageSize))) - testSegment)
+	for _, length := range []int{at, DefaultPageSize + 16, 2*DefaultPageSize + 16, 3*DefaultPageSize + 16} {
+		binary.LittleEndian.PutUint32(l.b[length:], binary.LittleEndian.Uint32(l.b[length:])+more)
+	}
+	return l
+}
+
+// readLog reads one segment from its beginning to wherever it ends. The buffer
+// saves most of the time of a run.
+func readLog(t *testing.T, b []byte, major pg.Major, buffer []byte) []byte {
+	no := pg.SegmentNo(1)
+	if len(b) >= shortHeaderSize { // the segment that it says it is
+		no = max(no, pg.SegmentNo(binary.LittleEndian.Uint64(b[8:])/testSegment)%(1<<40))
+	}
+	r := NewReader(Options{
+		SegmentSize: testSegment, Major: major, Open: oneSegment{no, b},
+		History: pg.History{{Timeline: 1, End: pg.MaxLSN}},
+	})
+	r.chunk = buffer
+	ctx := context.Background()
+	if err := r.SeekSegment(ctx, no); err != nil {
+		checkEnd(t, err)
+		return r.chunk[:0]
+	}
+	for last := pg.LSN(0); ; {
+		rec, err := r.Next(ctx)
+		if err != nil {
+			checkEnd(t, err)
+			break
+		}
+		if rec.LSN < last || rec.End <= rec.LSN {
+			t.Fatalf("record from %s to %s after %s", rec.LSN, rec.End, last)
+		}
+		last = rec.End
+		bodies(rec)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return r.chunk[:0]
 }
 
 // oneSegment is a log of one segment.
