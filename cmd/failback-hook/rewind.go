@@ -68,14 +68,17 @@ func (d *rewindDoor) run(ctx context.Context) int {
 		m.info("hint: You must run pg_rewind as the PostgreSQL superuser.")
 		return 1
 	}
-	if err := d.rewind(ctx, o, m); err != nil {
+	needed, err := d.rewind(ctx, o, m)
+	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
 		m.fail(err, o)
 		return 1
 	}
-	m.info("Done!")
+	if needed {
+		m.info("Done!")
+	}
 	return 0
 }
 
@@ -93,20 +96,21 @@ func (d *rewindDoor) usage(m *rewindMessages, err error) {
 	m.info("hint: Try \"%s --help\" for more information.", d.called)
 }
 
-func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessages) (err error) {
+// rewind does the work; needed is false where pg_rewind calls none required.
+func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessages) (needed bool, err error) {
 	e := rewind.Engine{PGData: o.target, Options: rewind.Options{
 		Mirror: true, NoSync: o.noSync, SyncMethod: rewind.SyncMethod(o.syncMethod), OnEvent: m.event,
 	}}
 	if err := checkTarget(o.target); err != nil {
-		return err
+		return false, err
 	}
 	if o.restoreWAL {
 		if e.Options.RestoreCommand, err = d.restoreCommand(ctx, o); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if e.Source, err = openRewindSource(ctx, o); err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, e.Source.Close()) }()
 	if o.sourceServer != "" && o.progress {
@@ -114,24 +118,25 @@ func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessa
 	}
 	p, err := e.Plan(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if o.noEnsureShutdown && p.Target.State != "shut down" && p.Target.State != "shut down in recovery" {
-		return fmt.Errorf("check the target (its state is %q): %w", p.Target.State, errNotCleanTarget)
+		return false, fmt.Errorf("check the target (its state is %q): %w", p.Target.State, errNotCleanTarget)
 	}
 	m.plan(p)
+	needed = p.Strategy != rewind.StrategyNone
 	if o.dryRun {
-		return nil
+		return needed, nil
 	}
 	if o.writeConf {
 		conninfo, err := standbyConninfo(o.sourceServer, d.env, int(p.Major))
 		if err != nil {
-			return err
+			return needed, err
 		}
 		e.Options.Standby = &rewind.Standby{Conninfo: conninfo, ConninfoOnly: true}
 	}
 	_, err = e.Apply(ctx, p)
-	return err
+	return needed, err
 }
 
 // checkTarget looks for the directory before the source is troubled, as

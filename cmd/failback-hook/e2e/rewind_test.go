@@ -106,6 +106,13 @@ func TestPgRewindFromServer(t *testing.T) {
 		if got := p.Old.Must(t).Value("SHOW primary_slot_name"); got != "" {
 			t.Errorf("primary_slot_name is %q: -R writes none", got)
 		}
+
+		p.Old.Must(t).Stop(rewindtest.Fast)
+		stderr.Reset()
+		const nothing = "pg_rewind: source and target cluster are on the same timeline\npg_rewind: no rewind required\n"
+		if code := pgRewind(t, &stderr, args[:len(args)-1]...); code != 0 || stderr.String() != nothing {
+			t.Errorf("once more: code %d, stderr %q, want %q", code, stderr.String(), nothing)
+		}
 	})
 }
 
