@@ -101,8 +101,14 @@ func readLog(t *testing.T, b []byte, major pg.Major, buffer []byte) []byte {
 		checkEnd(t, err)
 		return r.chunk[:0]
 	}
-	for last := pg.LSN(0); ; {
-		rec, err := r.Next(ctx)
+	drain(t, r)
+	return r.chunk[:0]
+}
+
+// drain reads all records that are left; each lies behind the one before.
+func drain(t *testing.T, r *Reader) (n int) {
+	for last := pg.LSN(0); ; n++ {
+		rec, err := r.Next(context.Background())
 		if err != nil {
 			checkEnd(t, err)
 			break
@@ -116,8 +122,97 @@ func readLog(t *testing.T, b []byte, major pg.Major, buffer []byte) []byte {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return r.chunk[:0]
+	return n
 }
+
+// lastPages is how much of a segment's end FuzzSegmentEnd makes up.
+const lastPages = 2 * DefaultPageSize
+
+// FuzzSegmentEnd reads arbitrary bytes as the last pages of one segment and the
+// first ones of the next, with records that lie in both.
+func FuzzSegmentEnd(f *testing.F) {
+	for major := pg.OldestMajor; major <= pg.NewestMajor; major++ {
+		before, after, at := overSegmentEnd(f, major)
+		f.Add(before, after, at, uint8(major-pg.OldestMajor))
+		f.Add(before, after[:DefaultPageSize/2], at, uint8(major-pg.OldestMajor))
+		f.Add(before, []byte{}, at, uint8(major-pg.OldestMajor))
+	}
+	var buffer []byte
+	f.Fuzz(func(t *testing.T, before, after []byte, at uint16, major uint8) {
+		rewindtest.BoundedAllocation(t, len(before)+len(after), func() {
+			r := newReaderOver(before, after, at, 13+pg.Major(major)%6)
+			r.chunk = buffer
+			drain(t, r)
+			buffer = r.chunk[:0]
+		})
+	})
+}
+
+// TestOverSegmentEnd: what the fuzzer begins with does reach the next segment.
+func TestOverSegmentEnd(t *testing.T) {
+	for major := pg.OldestMajor; major <= pg.NewestMajor; major++ {
+		before, after, at := overSegmentEnd(t, major)
+		whole := drain(t, newReaderOver(before, after, at, major))
+		cut := drain(t, newReaderOver(before, nil, at, major))
+		if want := len(capturedRecords(t, major)) / 2; whole < want || cut == 0 || cut >= whole {
+			t.Errorf("%d: %d records, %d of them in the first segment; want more than %d", major, whole, cut, want)
+		}
+	}
+}
+
+// overSegmentEnd gives a log of captured records around the end of its first
+// segment, and where in before the first of them lies.
+func overSegmentEnd(t testing.TB, major pg.Major) (before, after []byte, at uint16) {
+	l := newTestLog(major)
+	l.fill(2*testSegment - 1000)
+	at = uint16(l.lsn() - (2*testSegment - lastPages))
+	for _, rec := range capturedRecords(t, major) {
+		if Rmgr(rec[17]) != RmgrXLOG || rec[16] != opSwitch {
+			l.record(Rmgr(rec[17]), rec[16], rec[recordHeaderSize:])
+		}
+	}
+	return l.b[testSegment-lastPages : testSegment], l.b[testSegment:], at
+}
+
+func newReaderOver(before, after []byte, at uint16, major pg.Major) *Reader {
+	first := newTestLog(major)
+	first.header(0)
+	r := NewReader(Options{
+		SegmentSize: testSegment, Major: major, Open: segmentEnd{first.b, before[:min(len(before), lastPages)], after},
+		History: pg.History{{Timeline: 1, End: pg.MaxLSN}},
+	})
+	_ = r.Seek(2*testSegment - lastPages + pg.LSN(at&^7)%lastPages) // a place that can be one never fails
+	return r
+}
+
+// segmentEnd is a log of two segments. Of the first there are the header that
+// the reader looks at when it opens a file, and the last pages.
+type segmentEnd struct{ header, before, after []byte }
+
+func (s segmentEnd) OpenSegment(_ context.Context, _ pg.Timeline, no pg.SegmentNo) (Segment, error) {
+	switch no {
+	case 1:
+		return s, nil
+	case 2:
+		return memSegment(s.after), nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+// ReadAt reads the first segment, with zeros in its middle.
+func (s segmentEnd) ReadAt(b []byte, off int64) (int, error) {
+	const from = testSegment - lastPages
+	if off >= from {
+		return memSegment(s.before).ReadAt(b, off-from)
+	}
+	n := min(int64(len(b)), from-off)
+	_, err := memSegment(s.header).ReadAt(b[:n], off)
+	_, err2 := memSegment(s.before).ReadAt(b[n:], 0)
+	return len(b), errors.Join(err, err2)
+}
+
+// Close does nothing.
+func (s segmentEnd) Close() error { return nil }
 
 // oneSegment is a log of one segment.
 type oneSegment struct {
@@ -137,7 +232,8 @@ func checkEnd(t *testing.T, err error) {
 	if !errors.As(err, &e) && !errors.Is(err, ErrNoRecord) {
 		t.Fatalf("%v is no end of the log", err)
 	}
-	if e != nil && (e.LSN == 0 || e.At < e.LSN || e.Kind == 0) {
+	// The page that holds the place may be what is wrong.
+	if e != nil && (e.LSN == 0 || e.At < e.LSN&^(DefaultPageSize-1) || e.Kind == 0) {
 		t.Fatalf("end without kind or place: %#v", e)
 	}
 }
