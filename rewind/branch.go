@@ -14,46 +14,108 @@ import (
 // sameBranchWAL is how much WAL is compared at most.
 const sameBranchWAL = 64 << 20
 
-// checkSameBranch makes sure that what both sides have in common by their
+// compareBranches makes sure that what both sides have in common by their
 // histories really is the same. Histories name timelines by number and by where
 // they begin, and two servers can come to the same of both: two standbys
 // promoted at the same position, or a primary that was forgotten and another
 // that was started from a copy without a promotion. So the WAL before the fork,
-// or before the target's end, is compared byte for byte, by hashes, from the
-// last common checkpoint on. The last record alone would not do: a switch of
+// or before the end of either side, is compared byte for byte, by hashes, from
+// the last common checkpoint on. The last record alone would not do: a switch of
 // segments or a snapshot of running transactions holds nothing that two servers
 // under the same load, with rows of the same length, would not both write.
-func (pl *planner) checkSameBranch(ctx context.Context) error {
-	last, end := pl.changes.last, pl.changes.end
+//
+// Where they differ, all of the timeline on which they do counts as two: then
+// the fork is where it begins, and is returned. The first timeline has no such
+// beginning.
+func (pl *planner) compareBranches(ctx context.Context) (earlier *pg.Fork, err error) {
+	last, end := pl.changes.last, min(pl.changes.end, pl.p.Fork.LSN)
 	if last == 0 {
-		return nil
+		return nil, nil
 	}
-	if diverged := end > pl.p.Fork.LSN; diverged {
-		last, end = pl.p.Fork.LSN, pl.p.Fork.LSN // the source has WAL from here on, or Plan fails for that
-	} else if pl.state.Running && !pl.state.InRecovery && end > pl.state.FlushLSN {
-		return pl.otherBranch(end, fmt.Sprintf("the source has written up to %s only", pl.state.FlushLSN))
+	if pl.changes.end > end {
+		last = end // the source has WAL from here on, or Plan fails for that
 	}
-	if pl.state.InRecovery && end > pl.source.control.MinRecoveryPoint {
-		// A standby tells neither what it has received nor that it will not receive more.
-		pl.warn(fmt.Sprintf("whether both nodes have the same record at %s could not be compared: the source, a standby, may not have it yet", last))
-		return nil
-	}
+	has := pl.p.Source.EndOfWAL // diverged behind the fork, the source may be a standby that has not replayed up to it
 	size := pl.p.WALSegSize
-	for at := max(pl.common.LSN, end-min(end, sameBranchWAL)); at < end; {
+	for at, to := max(pl.common.LSN, end-min(end, sameBranchWAL)), min(end, has); at < to; {
 		no := pg.SegmentOf(at, size)
-		stop := min(end, (no + 1).Start(size))
+		stop := min(to, (no + 1).Start(size))
 		same, known, err := pl.sameWAL(ctx, no, at, stop)
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case !known && stop > last:
 			pl.warn(fmt.Sprintf("whether both nodes have the same record at %s could not be compared: the source no longer has that WAL", last))
 		case known && !same:
-			return pl.otherBranch(at, fmt.Sprintf("the source has other WAL between %s and %s", at, stop))
+			return pl.forkBefore(at, stop)
 		}
 		at = stop
 	}
-	return nil
+	switch {
+	case end <= has:
+		return nil, nil
+	case pl.state.InRecovery: // it tells neither what it has received nor that it will not receive more
+		pl.warn(fmt.Sprintf("whether both nodes have the same record at %s could not be compared: the source, a standby, may not have it yet", last))
+		return nil, nil
+	}
+	return nil, pl.otherBranch(end, fmt.Sprintf("the source has written up to %s only", has))
+}
+
+// forkBefore is the fork between two branches whose WAL differs somewhere in a
+// stretch of it: the beginning of the timeline at its end. If the stretch
+// differs before that as well, the next comparison finds it.
+func (pl *planner) forkBefore(at, stop pg.LSN) (*pg.Fork, error) {
+	h := pl.target.history
+	for i := len(h) - 1; i > 0; i-- {
+		if h[i].Begin < stop {
+			return &pg.Fork{LSN: h[i].Begin, Timeline: h[i-1].Timeline}, nil
+		}
+	}
+	return nil, pl.otherBranch(at, fmt.Sprintf("the source has other WAL between %s and %s", at, stop))
+}
+
+// checkFollowed refuses a source in recovery that is on its way to a newer
+// timeline than its control file names, where that makes a difference. A
+// standby writes the timeline down when it writes out a page or makes a
+// restartpoint, which can be minutes after it has changed over.
+func (pl *planner) checkFollowed(ctx context.Context) error {
+	if !pl.state.InRecovery {
+		return nil
+	}
+	h, err := newestHistory(ctx, pl.engine.Source, pl.source.history)
+	if err != nil || h.Last() == pl.source.timeline {
+		return err
+	}
+	fork, err := pg.FindFork(pl.target.history, h)
+	if err == nil && (fork == pl.p.Fork || pl.changes.end <= min(fork.LSN, pl.p.Fork.LSN)) {
+		return nil
+	}
+	return &Error{Op: "look at the source's timeline", Err: fmt.Errorf("%w: it is a standby on its way to timeline %d, and its control file still names %d", ErrSourceNotReady, h.Last(), pl.source.timeline),
+		Advice: "run CHECKPOINT on the primary that the source follows and then on the source itself, or take that primary as the source"}
+}
+
+// newestHistory finds the newest timeline that a source in recovery knows to
+// come of its own, as PostgreSQL's findNewestTimeLine does; its own history
+// where there is none.
+func newestHistory(ctx context.Context, src Source, own pg.History) (pg.History, error) {
+	newest := own
+	for tli := own.Last() + 1; ; tli++ {
+		name := "pg_wal/" + pg.HistoryFileName(tli)
+		b, err := src.ReadFile(ctx, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return newest, nil
+		}
+		if err != nil {
+			return nil, &Error{Op: "read the source's history", Path: name, Err: err}
+		}
+		h, err := pg.ParseHistory(tli, b)
+		if err != nil {
+			return nil, &Error{Op: "read the source's history", Path: name, Err: errors.Join(ErrDamaged, err)}
+		}
+		if h.HasTimeline(own.Last(), own[len(own)-1].Begin) {
+			newest = h
+		}
+	}
 }
 
 // sameWAL compares a stretch of one segment on both sides.
@@ -104,5 +166,5 @@ func (pl *planner) readOwnWAL(ctx context.Context, no pg.SegmentNo, off, n int64
 func (pl *planner) otherBranch(at pg.LSN, what string) error {
 	return &Error{Op: "compare nodes", LSN: at,
 		Err:    fmt.Errorf("%w: by their histories the two have the WAL up to here in common, but %s", ErrNoStrategy, what),
-		Advice: "two servers wrote on the same timeline, and where they part cannot be told from their histories: take a new base backup"}
+		Advice: "two servers wrote on the first timeline, or one has lost what it had written; where they part cannot be told from their histories: take a new base backup"}
 }

@@ -69,10 +69,10 @@ func checkpointAt(ctx context.Context, r *pgwal.Reader, lsn pg.LSN) (commonCheck
 		rec, err = r.Next(ctx)
 	}
 	if err != nil {
-		return commonCheckpoint{}, &Error{Op: "read the checkpoint that backup_label names", LSN: lsn, Err: fmt.Errorf("%w: %w", ErrTargetWAL, err)}
+		return commonCheckpoint{}, &Error{Op: "read a checkpoint", LSN: lsn, Err: fmt.Errorf("%w: %w", ErrTargetWAL, err)}
 	}
 	if _, ok := rec.Checkpoint(); !ok {
-		return commonCheckpoint{}, &Error{Op: "read the checkpoint that backup_label names", LSN: lsn, Err: fmt.Errorf("%w: there is another record", ErrDamaged)}
+		return commonCheckpoint{}, &Error{Op: "read a checkpoint", LSN: lsn, Err: fmt.Errorf("%w: there is another record", ErrDamaged)}
 	}
 	return parseCheckpoint(rec)
 }
@@ -109,11 +109,26 @@ func searchCheckpoint(ctx context.Context, r *pgwal.Reader, t node, before pg.LS
 // were written to by transactions in progress at the checkpoint therefore have
 // to be found too, and those transactions had written nothing before a
 // checkpoint whose next transaction id is theirs or an older one.
-func findScanStart(ctx context.Context, r *pgwal.Reader, t node, c commonCheckpoint) (pg.LSN, error) {
-	if !isStandby(t.control) || !precedes(c.oldestActive, c.nextXID) {
+//
+// The same holds for a node that was a standby behind the fork and has been
+// promoted since: what it set then it wrote out as a primary. No such page is
+// older than where recovery of this directory once began.
+func findScanStart(ctx context.Context, r *pgwal.Reader, t node, c commonCheckpoint, fork pg.Fork) (pg.LSN, error) {
+	standby := isStandby(t.control) || t.history.Last() != fork.Timeline
+	if !standby || !precedes(c.oldestActive, c.nextXID) {
 		return c.LSN, nil
 	}
-	k, err := searchCheckpoint(ctx, r, t, c.LSN, func(k commonCheckpoint) bool { return !precedes(c.oldestActive, k.nextXID) })
+	// A standby keeps another checkpoint's next transaction id in its control file.
+	c, err := checkpointAt(ctx, r, c.LSN)
+	if err != nil || !precedes(c.oldestActive, c.nextXID) {
+		return c.LSN, err
+	}
+	if t.began == c.LSN {
+		return c.Redo, nil
+	}
+	k, err := searchCheckpoint(ctx, r, t, c.LSN, func(k commonCheckpoint) bool {
+		return k.LSN == t.began || !precedes(c.oldestActive, k.nextXID)
+	})
 	return k.Redo, err
 }
 

@@ -18,6 +18,9 @@ type node struct {
 	history  pg.History
 	// label is where a backup_label in the directory says to begin, nil for none.
 	label *Checkpoint
+	// began is the checkpoint from which recovery of this directory began once,
+	// as its last backup_label said; zero where that is not known.
+	began pg.LSN
 }
 
 // maxHistorySize bounds a history file: a timeline switch a second for a day
@@ -102,7 +105,7 @@ func wait(ctx context.Context, d time.Duration) error {
 func readTarget(ctx context.Context, t *target, j *resume) (node, error) {
 	if j != nil {
 		was := j.first().Target
-		return node{control: j.control, timeline: was.History.Last(), history: was.History, label: was.Label}, nil
+		return node{control: j.control, timeline: was.History.Last(), history: was.History, label: was.Label, began: was.Began}, nil
 	}
 	b, err := t.readFile(controlRel, pgcontrol.FileSize)
 	if err != nil {
@@ -116,8 +119,29 @@ func readTarget(ctx context.Context, t *target, j *resume) (node, error) {
 	if n.label, err = t.readLabel(c); err != nil {
 		return node{}, err
 	}
+	if n.began, err = t.readBegan(); err != nil {
+		return node{}, err
+	}
 	n.history, err = t.readHistory(ctx, n.timeline)
 	return n, err
+}
+
+// readBegan reads the label that the server renamed when it had begun where it
+// said. One that cannot be understood says nothing.
+func (t *target) readBegan() (pg.LSN, error) {
+	const name = "backup_label.old"
+	b, err := t.readFile(name, pg.MaxLabelSize)
+	if isMissing(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, &Error{Op: "read file", Path: name, Err: err}
+	}
+	l, err := pg.ParseBackupLabel(b)
+	if err != nil {
+		return 0, nil
+	}
+	return l.CheckpointLSN, nil
 }
 
 // readLabel reads the backup_label of a directory that was rewound, or restored

@@ -102,7 +102,7 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 }
 
 func sideOf(n node) Side {
-	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint, Label: n.label}
+	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint, Label: n.label, Began: n.began}
 }
 
 // sourceEnd is up to where the node has to replay before it is consistent.
@@ -168,8 +168,24 @@ func (pl *planner) checkVersionFile() error {
 	return nil
 }
 
-// scan finds the checkpoint to start from and reads the WAL from there.
-func (pl *planner) scan(ctx context.Context) (err error) {
+// scan reads the target's WAL from the last common checkpoint on, and compares
+// it with the source's. Where the two part earlier than their histories say it
+// begins again from before that point, each time a timeline further back.
+func (pl *planner) scan(ctx context.Context) error {
+	for {
+		if err := pl.scanFromCheckpoint(ctx); err != nil {
+			return err
+		}
+		earlier, err := pl.compareBranches(ctx)
+		if err != nil || earlier == nil {
+			return err
+		}
+		pl.p.Fork = *earlier
+	}
+}
+
+// scanFromCheckpoint finds the checkpoint to start from and reads the WAL from there.
+func (pl *planner) scanFromCheckpoint(ctx context.Context) (err error) {
 	pl.run.begin(PhaseScanWAL, 0)
 	r := newWALReader(pl.t, pl.target)
 	defer closing(&err, r.Close)
@@ -182,7 +198,7 @@ func (pl *planner) scan(ctx context.Context) (err error) {
 	s.complete = !isStandby(pl.target.control) || dataEnd(pl.target.control, 0) > s.fork || pl.resume.copied()
 	from := pl.common.LSN
 	if s.complete {
-		if from, err = findScanStart(ctx, r, pl.target, pl.common); err != nil {
+		if from, err = findScanStart(ctx, r, pl.target, pl.common, pl.p.Fork); err != nil {
 			return err
 		}
 	}
@@ -201,7 +217,7 @@ func (pl *planner) scan(ctx context.Context) (err error) {
 // choose picks the strategy, and says why.
 func (pl *planner) choose(ctx context.Context) error {
 	fork, c := pl.p.Fork.LSN, pl.target.control
-	if err := pl.checkSameBranch(ctx); err != nil {
+	if err := pl.checkFollowed(ctx); err != nil {
 		return err
 	}
 	if end := dataEnd(c, pl.changes.end); end <= fork && !pl.resume.copied() && !pl.mirrorsCrashed() {
@@ -300,9 +316,6 @@ func (pl *planner) noteSlots() {
 }
 
 func (pl *planner) planWAL(ctx context.Context, m *fileMap) (err error) {
-	if pl.p.Strategy == StrategyNone && pl.changes.end <= pl.p.Fork.LSN {
-		return nil
-	}
 	w := &walPlanner{
 		segSize: pl.target.control.WALSegSize,
 		source:  pl.source.history,
@@ -312,6 +325,9 @@ func (pl *planner) planWAL(ctx context.Context, m *fileMap) (err error) {
 		end:     pl.p.Source.EndOfWAL,
 		files:   m.files,
 		archive: func(name string) (bool, error) { return pl.t.inArchive(ctx, name) },
+	}
+	if w.known, err = pl.t.knownTimelines(m.files, pl.source.history); err != nil {
+		return err
 	}
 	if pl.resume != nil {
 		if w.aside, err = pl.t.names(asideDir); err != nil {

@@ -27,7 +27,14 @@ type walPlanner struct {
 	archive func(name string) (bool, error)
 	// aside are the names of files that an interrupted run moved aside.
 	aside map[string]bool
+	// known are the source's timelines whose history file the target has too,
+	// with the same content.
+	known map[pg.Timeline]bool
 }
+
+// onlyStrays: nothing has to be replayed from the source, and the target's own
+// WAL ends before the fork. Then only files that it never replayed can mislead it.
+func (w *walPlanner) onlyStrays() bool { return w.from == 0 && w.ownEnd <= w.fork.LSN }
 
 // plan decides about every file in pg_wal. When nothing has to be replayed
 // from the source (from is zero) only what must go is looked for.
@@ -146,7 +153,7 @@ func (w *walPlanner) setAside(out *WALPlan, fetched map[string]bool) {
 // forget WAL that it had received needs nothing from the source.
 func (w *walPlanner) trim(out *WALPlan, fetched map[string]bool) {
 	no := pg.SegmentOf(w.fork.LSN, w.segSize)
-	if w.fork.LSN == pg.MaxLSN || w.fork.LSN == no.Start(w.segSize) {
+	if w.onlyStrays() || w.fork.LSN == no.Start(w.segSize) {
 		return
 	}
 	own := "pg_wal/" + pg.SegmentName(w.fork.Timeline, no, w.segSize)
@@ -160,16 +167,24 @@ func (w *walPlanner) trim(out *WALPlan, fetched map[string]bool) {
 
 // foreign tells whether a file name in pg_wal or below belongs to the branch
 // that is given up. Status files follow their segments.
+//
+// A history file with another content than the source's of that number is the
+// worst of these. Recovery follows the newest it finds, and never asks the
+// source for one that is there.
 func (w *walPlanner) foreign(name string) bool {
 	base := strings.TrimSuffix(strings.TrimSuffix(name, ".ready"), ".done")
 	if tli, ok := pg.ParseHistoryFileName(base); ok {
-		return !w.onSource(tli)
+		return !w.known[tli]
 	}
 	if tli, _, end, ok := pg.ParseSummaryName(base); ok {
-		return !w.source.Contains(tli, end) || end > w.fork.LSN
+		return !w.source.Contains(tli, end) || end > w.fork.LSN && !w.onlyStrays()
 	}
 	if pg.IsPartialName(base) {
 		base = strings.TrimSuffix(base, ".partial")
+	}
+	if w.onlyStrays() {
+		tli, _, ok := pg.ParseSegmentName(base, w.segSize)
+		return ok && tli > w.fork.Timeline && !w.known[tli]
 	}
 	return behindFork(base, w.fork, w.segSize)
 }
@@ -179,13 +194,4 @@ func (w *walPlanner) foreign(name string) bool {
 func behindFork(name string, fork pg.Fork, segSize uint32) bool {
 	tli, no, ok := pg.ParseSegmentName(name, segSize)
 	return ok && fork.LSN != pg.MaxLSN && (tli > fork.Timeline || no.Start(segSize)+pg.LSN(segSize) > fork.LSN)
-}
-
-func (w *walPlanner) onSource(tli pg.Timeline) bool {
-	for _, e := range w.source {
-		if e.Timeline == tli {
-			return true
-		}
-	}
-	return false
 }

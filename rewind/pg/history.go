@@ -136,6 +136,29 @@ func (h History) Contains(tli Timeline, lsn LSN) bool {
 	return false
 }
 
+// HasTimeline tells whether a timeline of this number and beginning is part of
+// the history.
+func (h History) HasTimeline(tli Timeline, begin LSN) bool {
+	for _, e := range h {
+		if e.Timeline == tli {
+			return e.Begin == begin
+		}
+	}
+	return false
+}
+
+// UpTo is the history of one of the history's timelines: what came before it,
+// and it without an end. It is nil for a timeline that is not part of it.
+func (h History) UpTo(tli Timeline) History {
+	for i, e := range h {
+		if e.Timeline == tli {
+			e.End = MaxLSN
+			return append(h[:i:i], e)
+		}
+	}
+	return nil
+}
+
 // Fork is where two histories part.
 type Fork struct {
 	// LSN is the end of what both have in common: WAL before it is the same on

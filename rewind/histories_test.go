@@ -1,0 +1,63 @@
+package rewind_test
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
+)
+
+// histories: the tests in files named history_*_test.go run on the newest
+// PostgreSQL that is installed. With this flag they run on all, with the cases
+// that take long, and stock pg_rewind gets a copy of each target.
+var histories = flag.Bool("histories", false, "run the tests of histories on every PostgreSQL, the long ones too, beside stock pg_rewind")
+
+// onMajors runs a test of histories.
+func onMajors(t *testing.T, test func(t *testing.T, install rewindtest.Install)) {
+	t.Helper()
+	if *histories {
+		rewindtest.ForEachMajor(t, test)
+		return
+	}
+	test(t, rewindtest.Newest(t))
+}
+
+// long skips a case that takes long.
+func long(t *testing.T) {
+	t.Helper()
+	if !*histories {
+		t.Skip("takes long: make test-histories runs it")
+	}
+}
+
+// rejoin rewinds a stopped node, starts it and proves that it is what its leader
+// is. What stock pg_rewind makes of a copy is printed, where that was asked for.
+func rejoin(t *testing.T, target, leader *rewindtest.Node) *rewind.Plan {
+	t.Helper()
+	return rejoinWith(t, target, leader, engineFor(t, target, leader))
+}
+
+// rejoinWith is rejoin with an engine that has options of its own.
+func rejoinWith(t *testing.T, target, leader *rewindtest.Node, e *rewind.Engine) *rewind.Plan {
+	t.Helper()
+	var other *rewindtest.Node
+	if *histories && target.Install.Has("pg_rewind") {
+		other = target.Clone(t, target.Name+"-stock")
+	}
+	p := run(t, e)
+	noOwnFiles(t, target.Dir)
+	prove(t, target, leader)
+	if other != nil {
+		stock(t, other, leader)
+	}
+	return p
+}
+
+// wantStrategy fails where the plan took another way than the case was built for.
+func wantStrategy(t *testing.T, p *rewind.Plan, want rewind.Strategy) {
+	t.Helper()
+	if p.Strategy != want {
+		t.Errorf("strategy %s (%s), want %s", p.Strategy, p.Reason, want)
+	}
+}

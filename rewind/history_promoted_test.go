@@ -1,0 +1,72 @@
+package rewind_test
+
+import (
+	"testing"
+
+	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
+)
+
+// TestPromotedAtTheSamePosition: two standbys that have the same WAL are both
+// promoted, to the same timeline number. Their histories are equal, and only
+// the WAL tells that they are two branches.
+func TestPromotedAtTheSamePosition(t *testing.T) {
+	t.Parallel()
+	onMajors(t, func(t *testing.T, install rewindtest.Install) {
+		primary := newPrimaryOn(t, install, quietCluster())
+		primary.Must(t).Exec("CREATE TABLE t AS SELECT generate_series(1, 5000) i")
+		target, leader := primary.Standby(t, "target"), primary.Standby(t, "leader")
+		for _, n := range []*rewindtest.Node{target, leader} {
+			n.Must(t).WaitForCatchup(primary)
+		}
+		primary.Must(t).Stop(rewindtest.Fast)
+		for _, n := range []*rewindtest.Node{target, leader} {
+			waitFor(t, n, "SELECT pg_last_wal_replay_lsn() = pg_last_wal_receive_lsn()")
+			n.Must(t).Promote()
+		}
+		target.Must(t).Exec("DELETE FROM t WHERE i % 2 = 0", "CREATE TABLE mine(i int)")
+		leader.Must(t).Exec("UPDATE t SET i = -i WHERE i % 3 = 0", "CREATE TABLE yours(i int)", "CHECKPOINT")
+		target.Must(t).Kill()
+		p := rejoin(t, target, leader)
+		wantStrategy(t, p, rewind.StrategyWAL)
+		if p.Fork.Timeline != 1 {
+			t.Errorf("fork %v, want it on timeline 1", p.Fork)
+		}
+	})
+}
+
+// TestFollowedAnotherLeader: a standby has followed a leader that lost, onto a
+// timeline of the same number as the winner's, and was killed before its control
+// file named it. Its data files hold nothing of that, its pg_wal does.
+func TestFollowedAnotherLeader(t *testing.T) {
+	t.Parallel()
+	onMajors(t, func(t *testing.T, install rewindtest.Install) {
+		primary := newPrimaryOn(t, install, quietCluster())
+		primary.Must(t).Exec("CREATE TABLE t AS SELECT generate_series(1, 5000) i")
+		target, leader, loser := primary.Standby(t, "target"), primary.Standby(t, "leader"), primary.Standby(t, "loser")
+		for _, n := range []*rewindtest.Node{target, leader, loser} {
+			n.Must(t).WaitForCatchup(primary)
+		}
+		loser.Must(t).Promote()
+		target.Must(t).Stop(rewindtest.Fast)
+		target.Must(t).Follow(loser)
+		target.Must(t).Start()
+		loser.Must(t).Exec("INSERT INTO t SELECT generate_series(1, 10)")
+		target.Must(t).WaitForCatchup(loser)
+		target.Must(t).Kill()
+		primary.Must(t).Exec("CREATE TABLE further AS SELECT generate_series(1, 100) i")
+		leader.Must(t).WaitForCatchup(primary)
+		leader.Must(t).Promote()
+		leader.Must(t).Exec("DELETE FROM t WHERE i < 1000")
+		p := rejoin(t, target, leader)
+		wantStrategy(t, p, rewind.StrategyNone)
+	})
+}
+
+// TestPromotedWithOpenTransaction is TestStandbyWithOpenTransaction with a
+// target that was promoted too, later than the leader: its control file is a
+// primary's, and the hints that it set before are those of a standby.
+func TestPromotedWithOpenTransaction(t *testing.T) {
+	t.Parallel()
+	onMajors(t, func(t *testing.T, install rewindtest.Install) { openTransactionOverFork(t, install, true) })
+}
