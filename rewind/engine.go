@@ -85,7 +85,7 @@ func (e *Engine) open() (*target, error) {
 	}
 	t.foreign = e.Options.Mirror
 	if e.Options.RestoreCommand != "" {
-		t.archive = &archive{command: e.Options.RestoreCommand}
+		t.archive = &archive{command: e.Options.RestoreCommand, pgdata: e.PGData}
 	}
 	return t, nil
 }

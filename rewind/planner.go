@@ -334,8 +334,10 @@ func (pl *planner) planWAL(ctx context.Context, m *fileMap) (err error) {
 			return err
 		}
 	}
-	pl.p.WAL, err = w.plan()
-	return err
+	if pl.p.WAL, err = w.plan(); err != nil {
+		return err
+	}
+	return pl.checkRestored(ctx)
 }
 
 // wal warns of what is unusual about pg_wal.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -20,8 +21,10 @@ import (
 // that is removed with the target, and no more than maxRestored at a time.
 type archive struct {
 	command string
-	dir     string
-	kept    []string
+	// pgdata is where the command runs, as it does for the server.
+	pgdata string
+	dir    string
+	kept   []string
 }
 
 // maxRestored bounds the space that restored segments take: 1 GiB of common ones.
@@ -67,12 +70,12 @@ func removeIfThere(p string) error {
 
 // restore runs the command for one file.
 func (a *archive) restore(ctx context.Context, name, to string) error {
-	line, err := expandRestoreCommand(a.command, name, to)
-	if err != nil {
-		return &Error{Op: "run restore_command", Path: name, Err: err}
-	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line)
-	cmd.WaitDelay = time.Second // for what the shell leaves behind when ctx ends
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", expandRestoreCommand(a.command, name, to))
+	cmd.Dir = a.pgdata
+	// In a group of its own, so that what the shell has started ends with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // for what has left the group
 	said, err := cmd.CombinedOutput()
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	switch {
@@ -91,10 +94,13 @@ func (a *archive) restore(ctx context.Context, name, to string) error {
 	return &fs.PathError{Op: "restore", Path: name, Err: fs.ErrNotExist}
 }
 
-// expandRestoreCommand replaces %f, %p and %%. Elsewhere a per cent sign stands
-// for itself. %r, the oldest file that a restart needs, is not known before the
-// rewind is done.
-func expandRestoreCommand(command, name, to string) (string, error) {
+// nothingToKeep stands for %r, the oldest file that a restart needs: all zeros
+// is how the server says that no file may be cleaned up (RestoreArchivedFile).
+const nothingToKeep = "000000000000000000000000"
+
+// expandRestoreCommand replaces %f, %p, %r and %%. Elsewhere a per cent sign
+// stands for itself.
+func expandRestoreCommand(command, name, to string) string {
 	var b strings.Builder
 	for i := 0; i < len(command); i++ {
 		if command[i] != '%' || i+1 == len(command) {
@@ -108,7 +114,7 @@ func expandRestoreCommand(command, name, to string) (string, error) {
 		case 'p':
 			b.WriteString(to)
 		case 'r':
-			return "", fmt.Errorf("%w: %%r in restore_command has no value here", ErrUnsupported)
+			b.WriteString(nothingToKeep)
 		case '%':
 			b.WriteByte('%')
 		default:
@@ -116,7 +122,7 @@ func expandRestoreCommand(command, name, to string) (string, error) {
 			b.WriteByte(command[i])
 		}
 	}
-	return b.String(), nil
+	return b.String()
 }
 
 // close removes what was restored.
@@ -127,23 +133,30 @@ func (a *archive) close() error {
 	return os.RemoveAll(a.dir)
 }
 
-// openWAL opens a segment or history file of the target's: the one that an
-// interrupted run moved aside, which comes first since in pg_wal there may by
-// now be one of the source with the same name; the one in pg_wal, if it is the
-// target's; or the archive's, where there is an archive.
-func (t *target) openWAL(ctx context.Context, name string) (f *os.File, err error) {
+// openWAL opens a segment or history file of the target's: the one that it has,
+// or the archive's, where there is an archive.
+func (t *target) openWAL(ctx context.Context, name string) (*os.File, error) {
+	f, err := t.openOwnWAL(name)
+	if errors.Is(err, fs.ErrNotExist) && t.archive != nil {
+		f, err = t.archive.open(ctx, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &MissingWALError{Name: name, Err: err}
+	}
+	return f, err
+}
+
+// openOwnWAL opens a file of the target's WAL that lies in the directory: the
+// one that an interrupted run moved aside, which comes first since in pg_wal
+// there may by now be one of the source with the same name; or the one in
+// pg_wal, if it is the target's.
+func (t *target) openOwnWAL(name string) (f *os.File, err error) {
 	err = fs.ErrNotExist
 	if t.resume != nil { // what a finished run left there is of a branch long given up
 		f, err = t.openAside(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) && t.resume.ownsWAL(name) {
 		f, err = t.open("pg_wal/" + name)
-	}
-	if errors.Is(err, fs.ErrNotExist) && t.archive != nil {
-		f, err = t.archive.open(ctx, name)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &MissingWALError{Name: name, Err: err}
 	}
 	return f, err
 }

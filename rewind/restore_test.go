@@ -3,10 +3,12 @@ package rewind
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -15,12 +17,9 @@ import (
 )
 
 func TestExpandRestoreCommand(t *testing.T) {
-	got, err := expandRestoreCommand("cp /a/%f %p; date +%%s 100% %x %", "F", "/to/F")
-	if want := "cp /a/F /to/F; date +%s 100% %x %"; err != nil || got != want {
-		t.Errorf("got %q, %v; want %q", got, err, want)
-	}
-	if _, err := expandRestoreCommand("clean %r", "F", "P"); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("%%r: got %v, want ErrUnsupported", err)
+	got := expandRestoreCommand("cp /a/%f %p; date +%%s 100% %x; clean %r %", "F", "/to/F")
+	if want := "cp /a/F /to/F; date +%s 100% %x; clean 000000000000000000000000 %"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -64,7 +63,7 @@ func TestArchiveStatus(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	for command, missing := range map[string]bool{
 		"exit 1": true, "exit 125": true, "true": true, "exit 126": false, "exit 255": false, "no-such-program-xyz": false, "kill -9 $$": false,
-		"echo secret-free words; exit 130": false, "restore %r": false,
+		"echo secret-free words; exit 130": false,
 	} {
 		a := &archive{command: command}
 		_, err := a.open(t.Context(), "f")
@@ -78,6 +77,39 @@ func TestArchiveStatus(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestArchiveEnds: a command that hangs ends with the context, and what it has
+// started ends with it. It runs in the data directory, as the server's does.
+func TestArchiveEnds(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	a := &archive{command: "sleep 600 & echo $! >pid; wait", pgdata: dir}
+	defer a.close()
+	done := make(chan error)
+	go func() {
+		_, err := a.open(ctx, "f")
+		done <- err
+	}()
+	var pid int
+	for pid == 0 { // until the command is there
+		b, _ := os.ReadFile(filepath.Join(dir, "pid"))
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+	}
+	cancel(errors.New("enough"))
+	if err := <-done; err == nil || err.Error() != "enough" {
+		t.Errorf("got %v", err)
+	}
+	for state := "R"; state != "" && state != "Z"; { // killed, and waits for init
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := strings.Cut(string(b), ") ")
+		state, _, _ = strings.Cut(rest, " ")
+	}
+}
+
+func TestArchiveEndedContext(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
 	a := &archive{command: "exit 1"}

@@ -66,7 +66,7 @@ func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
 	for {
 		rec, err := r.Next(ctx)
 		if err != nil {
-			return s.checkEnd(from, err)
+			return s.checkEnd(ctx, err)
 		}
 		if err := s.record(rec, from); err != nil {
 			return err
@@ -77,7 +77,7 @@ func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
 }
 
 // checkEnd accepts the end of the WAL where nothing proves that there was more.
-func (s *scanner) checkEnd(from pg.LSN, err error) error {
+func (s *scanner) checkEnd(ctx context.Context, err error) error {
 	var end *pgwal.EndError
 	if !errors.As(err, &end) {
 		return &Error{Op: "read WAL", LSN: s.out.end, Err: err}
@@ -87,7 +87,7 @@ func (s *scanner) checkEnd(from pg.LSN, err error) error {
 		return nil
 	}
 	if s.out.end > c.CheckPoint && s.out.end >= c.MinRecoveryPoint {
-		return s.checkNothingBehind(end)
+		return s.checkNothingBehind(ctx, end)
 	}
 	need := max(c.CheckPoint, c.MinRecoveryPoint)
 	return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: it ends before %s, up to which the data files depend on it: %w", endedBy(end), need, err),
@@ -104,11 +104,15 @@ func endedBy(end *pgwal.EndError) error {
 
 // checkNothingBehind tells an end from a hole. PostgreSQL syncs a segment before
 // it begins the next, so a later segment that was really written proves that
-// the WAL did not end here.
-func (s *scanner) checkNothingBehind(end *pgwal.EndError) error {
-	r := newWALReader(s.t, s.node)
-	next := pg.SegmentOf(end.At, s.node.control.WALSegSize) + 1
-	written := r.Written(next)
+// the WAL did not end here. The archive is only asked where this segment is not
+// in the directory: what is kept here goes from some segment to the last one,
+// and another node's archive may have segments of the same names.
+func (s *scanner) checkNothingBehind(ctx context.Context, end *pgwal.EndError) error {
+	here := pg.SegmentOf(end.At, s.node.control.WALSegSize)
+	open := targetWAL{t: s.t, segSize: s.node.control.WALSegSize}
+	open.noArchive = open.has(s.node.history, here)
+	r := walReaderFrom(open, s.node)
+	written := r.Written(ctx, here+1)
 	if err := r.Close(); err != nil {
 		return &Error{Op: "close WAL", Err: err}
 	}

@@ -14,6 +14,8 @@ import (
 type targetWAL struct {
 	t       *target
 	segSize uint32
+	// noArchive: only what lies in the directory.
+	noArchive bool
 }
 
 var _ pgwal.SegmentOpener = targetWAL{}
@@ -21,11 +23,26 @@ var _ pgwal.SegmentOpener = targetWAL{}
 // OpenSegment implements pgwal.SegmentOpener.
 func (w targetWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
 	name := pg.SegmentName(tli, no, w.segSize)
-	f, err := w.t.openWAL(ctx, name)
+	open := w.t.openWAL
+	if w.noArchive {
+		open = func(_ context.Context, name string) (*os.File, error) { return w.t.openOwnWAL(name) }
+	}
+	f, err := open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	return checkSegmentSize(f, name, w.segSize)
+}
+
+// has tells whether the directory has the segment, on whichever timeline of a history.
+func (w targetWAL) has(h pg.History, no pg.SegmentNo) bool {
+	for _, e := range h {
+		f, err := w.t.openOwnWAL(pg.SegmentName(e.Timeline, no, w.segSize))
+		if err == nil {
+			return f.Close() == nil
+		}
+	}
+	return false
 }
 
 // stagedWAL opens the source's segments that were fetched and wait to be moved in.
@@ -58,12 +75,17 @@ func checkSegmentSize(f *os.File, name string, segSize uint32) (pgwal.Segment, e
 
 // newWALReader reads the target's WAL along its own history.
 func newWALReader(t *target, n node) *pgwal.Reader {
+	return walReaderFrom(targetWAL{t: t, segSize: n.control.WALSegSize}, n)
+}
+
+// walReaderFrom reads the WAL of a node from wherever its segments are opened.
+func walReaderFrom(open pgwal.SegmentOpener, n node) *pgwal.Reader {
 	return pgwal.NewReader(pgwal.Options{
 		SegmentSize: n.control.WALSegSize,
 		PageSize:    n.control.WALBlockSize,
 		SystemID:    n.control.SystemIdentifier,
 		Major:       n.control.Major(),
 		History:     n.history,
-		Open:        targetWAL{t: t, segSize: n.control.WALSegSize},
+		Open:        open,
 	})
 }

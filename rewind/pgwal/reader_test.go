@@ -367,7 +367,7 @@ func TestWrongOptions(t *testing.T) {
 		change(&o)
 		r := NewReader(o)
 		_, err := r.Next(context.Background())
-		if err == nil || r.Seek(8) == nil || r.SeekSegment(context.Background(), 1) == nil || !r.Written(1) {
+		if err == nil || r.Seek(8) == nil || r.SeekSegment(context.Background(), 1) == nil || !r.Written(context.Background(), 1) {
 			t.Errorf("%s: not refused", name)
 		}
 	}

@@ -149,7 +149,7 @@ func (r *Reader) readFile(b []byte, at pg.LSN) error {
 //
 // PostgreSQL syncs a segment before it writes the next one, so a segment that
 // was written proves that the WAL before it had been complete.
-func (r *Reader) Written(no pg.SegmentNo) bool {
+func (r *Reader) Written(ctx context.Context, no pg.SegmentNo) bool {
 	if r.err != nil {
 		return true
 	}
@@ -157,7 +157,7 @@ func (r *Reader) Written(no pg.SegmentNo) bool {
 		return false
 	}
 	probe := NewReader(r.opt)
-	err := errors.Join(probe.enter(context.Background(), no), probe.Close())
+	err := errors.Join(probe.enter(ctx, no), probe.Close())
 	var e *EndError
 	return !errors.As(err, &e)
 }

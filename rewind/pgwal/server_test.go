@@ -276,7 +276,7 @@ func TestSeekSegmentOfServer(t *testing.T) {
 	if none == 0 {
 		t.Error("no segment within one record: the test needs one")
 	}
-	if !r.Written(no) || r.Written(no+1000) {
+	if !r.Written(t.Context(), no) || r.Written(t.Context(), no+1000) {
 		t.Error("Written: wrong about the last segment, or one that does not exist")
 	}
 }
