@@ -24,6 +24,10 @@ type Config struct {
 	BinDir string
 	// ConfigFile is a postgresql.conf outside PGData (Debian's layout); may be empty.
 	ConfigFile string
+	// RestoreCommand fetches WAL from the archive that this node or the leader
+	// no longer has: a shell command as the server's restore_command;
+	// RestoreAuto takes the server's, RestoreNever none.
+	RestoreCommand string
 	// SourceConninfo is what connects to any leader but for host and port:
 	// user, password or passfile, dbname, TLS options. The database is
 	// DefaultDatabase and the connect timeout DefaultConnectTimeout where it
@@ -69,6 +73,12 @@ type Config struct {
 	Version string
 }
 
+// The values of Config.RestoreCommand that are no commands.
+const (
+	RestoreAuto  = "auto"
+	RestoreNever = "never"
+)
+
 // The values of Config.Slots.
 const (
 	SlotsAuto = "auto"
@@ -85,6 +95,7 @@ const (
 
 // What the zero values of a Config stand for.
 const (
+	DefaultRestoreCommand = RestoreAuto
 	DefaultSlots          = SlotsAuto
 	DefaultControl        = ControlPGCtl
 	DefaultStartLog       = "log/failback-hook-start.log"
@@ -108,6 +119,7 @@ const (
 
 // withDefaults fills in what the zero values stand for.
 func (c Config) withDefaults() Config {
+	c.RestoreCommand = cmp.Or(c.RestoreCommand, DefaultRestoreCommand)
 	c.Slots = cmp.Or(c.Slots, DefaultSlots)
 	c.Control = cmp.Or(c.Control, DefaultControl)
 	c.StartLog = cmp.Or(c.StartLog, DefaultStartLog)
@@ -182,6 +194,7 @@ func (c Config) validateNode(v *validation) {
 	v.absolute("postgresql.bin_dir", c.BinDir)
 	v.absolute("postgresql.config_file", c.ConfigFile)
 	v.require(!strings.ContainsAny(c.StartLog, "\x00\n"), "postgresql.start_log", "a path cannot hold line ends or zero bytes")
+	v.require(!strings.Contains(c.RestoreCommand, "\x00"), "postgresql.restore_command", "a command cannot hold zero bytes")
 	for _, p := range c.Preserve {
 		v.require(preservable(p), "preserve", "%q is not a path or pattern below the data directory", p)
 	}

@@ -87,7 +87,7 @@ func TestValidateKeepsSecrets(t *testing.T) {
 func TestWithDefaults(t *testing.T) {
 	got := Config{Name: "n1", PGData: "/data/"}.withDefaults()
 	want := Config{
-		Name: "n1", PGData: "/data", Slots: SlotsAuto, Control: ControlPGCtl, StartLog: "/data/log/failback-hook-start.log",
+		Name: "n1", PGData: "/data", RestoreCommand: RestoreAuto, Slots: SlotsAuto, Control: ControlPGCtl, StartLog: "/data/log/failback-hook-start.log",
 		StopTimeout: time.Minute, StartTimeout: time.Minute, StreamTimeout: time.Minute, SettleTimeout: 5 * time.Second,
 		Connections: 4, LockLimit: 1, LockTTL: 30 * time.Second,
 	}

@@ -45,7 +45,8 @@ func (r *run) planOnly(ctx context.Context) (err error) {
 	if r.report.Standby, err = shown(standby); err != nil {
 		return err
 	}
-	return r.plan(ctx, r.newEngine(src, rewind.Options{Standby: standby, AllowRunning: r.facts.Local.Running}))
+	opts := rewind.Options{Standby: standby, AllowRunning: r.facts.Local.Running, RestoreCommand: r.restoreCommand(ctx)}
+	return r.plan(ctx, r.newEngine(src, opts))
 }
 
 // showLocks puts into the report who is at work on this cluster. A user that

@@ -50,6 +50,7 @@ func newStage(t *testing.T) *stage {
 	cfg := srv.cfg
 	cfg.SettleTimeout, cfg.StreamTimeout = 300*time.Millisecond, 2*time.Second
 	cfg.SourceConninfo = "user=rewinder password=hunter2"
+	cfg.RestoreCommand = RestoreNever
 	s.hook = &Hook{
 		Config: cfg, Cluster: s, Log: zap.NewNop(),
 		OpenServer: func(_ context.Context, conninfo string) (Server, error) {

@@ -278,7 +278,7 @@ func (r *run) rewind(ctx context.Context, lock Lock, src rewind.Source) error {
 	if err != nil {
 		return err
 	}
-	e := r.newEngine(src, rewind.Options{Standby: standby, BeforeCommit: lock.Check})
+	e := r.newEngine(src, rewind.Options{Standby: standby, BeforeCommit: lock.Check, RestoreCommand: r.restoreCommand(ctx)})
 	if err := r.step("plan", func() error { return r.plan(ctx, e) }); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type settings struct {
 		StopCommand, StartCommand   string
 		StopTimeout, StartTimeout   time.Duration
 		StartLog                    string
+		RestoreCommand              string
 		StreamTimeout               time.Duration
 		SettleTimeout               time.Duration
 	}

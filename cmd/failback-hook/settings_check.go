@@ -115,6 +115,7 @@ func (s *settings) hookConfig(version string) hook.Config {
 		PGData:              s.PostgreSQL.DataDir,
 		BinDir:              s.PostgreSQL.BinDir,
 		ConfigFile:          s.PostgreSQL.ConfigFile,
+		RestoreCommand:      s.PostgreSQL.RestoreCommand,
 		SourceConninfo:      s.Source.Conninfo,
 		ReplicationConninfo: s.Replication.Conninfo,
 		Slots:               s.Replication.Slots,

@@ -273,7 +273,8 @@ func TestDefaults(t *testing.T) {
 		t.Error(diff)
 	}
 	wantHook := hook.Config{
-		Slots: hook.DefaultSlots, Control: hook.DefaultControl, StartLog: hook.DefaultStartLog,
+		RestoreCommand: hook.DefaultRestoreCommand,
+		Slots:          hook.DefaultSlots, Control: hook.DefaultControl, StartLog: hook.DefaultStartLog,
 		StopTimeout: hook.DefaultStopTimeout, StartTimeout: hook.DefaultStartTimeout, StreamTimeout: hook.DefaultStreamTimeout,
 		SettleTimeout: hook.DefaultSettleTimeout, Connections: hook.DefaultConnections,
 		LockLimit: hook.DefaultLockLimit, LockTTL: hook.DefaultLockTTL, Version: "v",
