@@ -7,10 +7,10 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test race test-matrix trees tap tap-matrix lint vet fuzz bench docs clean
+.PHONY: help build setup demo test race test-matrix trees tap tap-matrix test-histories lint vet fuzz bench docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/failback-hook, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.linkedVersion=$(VERSION)' -o bin/failback-hook ./cmd/failback-hook
@@ -30,6 +30,9 @@ test-matrix: setup ## the tests of engine, hook and program on 13 to 18, fetched
 
 trees: ## fetch PostgreSQL 13, 17 and 18 of other Debian releases, with their pg_rewind
 	@for major in 13 17 18; do scripts/debian-tree $$major || exit 1; done
+
+test-histories: setup ## every history of a failover, on every PostgreSQL found, beside stock pg_rewind
+	$(GO) test -count=1 -v -timeout 90m -run '^TestHistory' ./rewind -args -histories
 
 race: setup ## the same under the race detector
 	$(GO) test -race -count=1 -timeout 25m ./...

@@ -138,6 +138,10 @@ func newPrimaryOn(t *testing.T, install rewindtest.Install, opts rewindtest.Opti
 type splitBrain struct {
 	// common happens before the fork, old and leader on one side behind it.
 	common, old, leader func(n rewindtest.MustNode)
+	// fork happens once there is a standby, last before the fork; nothing if nil.
+	fork func(n rewindtest.MustNode)
+	// install is the PostgreSQL to run; the newest if it is the zero value.
+	install rewindtest.Install
 	// sameNumbers: both go on from the same counters, so that the next files
 	// that each makes bear the same numbers.
 	sameNumbers bool
@@ -151,9 +155,15 @@ type splitBrain struct {
 
 func (s splitBrain) make(t *testing.T) (old, leader *rewindtest.Node) {
 	t.Helper()
-	old = newPrimary(t)
+	if s.install.Major == 0 {
+		s.install = rewindtest.Newest(t)
+	}
+	old = newPrimaryOn(t, s.install, quietCluster())
 	s.common(old.Must(t))
 	leader = old.Standby(t, "leader")
+	if s.fork != nil {
+		s.fork(old.Must(t))
+	}
 	leader.Must(t).WaitForCatchup(old)
 	if s.sameNumbers { // a shutdown checkpoint holds the counters
 		old.Must(t).Stop(rewindtest.Fast)

@@ -80,8 +80,8 @@ func current(t *testing.T, n *rewindtest.Node) string {
 	return n.Must(t).Value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
 }
 
-// TestWALFromArchive: WAL of either side comes from an archive.
-func TestWALFromArchive(t *testing.T) {
+// TestHistoryWALFromArchive: WAL of either side comes from an archive.
+func TestHistoryWALFromArchive(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		s := newTwoPromoted(t, install)
@@ -243,9 +243,9 @@ func (s *twoPromoted) wrongOnes(t *testing.T) {
 	refused(t, s.engine(t, n), rewind.ErrSourceWAL)
 }
 
-// TestSharedArchive: the target's WAL ends in a segment behind which the archive
+// TestHistorySharedArchive: the target's WAL ends in a segment behind which the archive
 // has segments of the leader's with the names that the target's would have had.
-func TestSharedArchive(t *testing.T) {
+func TestHistorySharedArchive(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		s := newTwoPromoted(t, install)

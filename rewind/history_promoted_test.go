@@ -7,10 +7,10 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// TestPromotedAtTheSamePosition: two standbys that have the same WAL are both
+// TestHistoryPromotedAtTheSamePosition: two standbys that have the same WAL are both
 // promoted, to the same timeline number. Their histories are equal, and only
 // the WAL tells that they are two branches.
-func TestPromotedAtTheSamePosition(t *testing.T) {
+func TestHistoryPromotedAtTheSamePosition(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		primary := newPrimaryOn(t, install, quietCluster())
@@ -35,10 +35,10 @@ func TestPromotedAtTheSamePosition(t *testing.T) {
 	})
 }
 
-// TestFollowedAnotherLeader: a standby has followed a leader that lost, onto a
+// TestHistoryFollowedAnotherLeader: a standby has followed a leader that lost, onto a
 // timeline of the same number as the winner's, and was killed before its control
 // file named it. Its data files hold nothing of that, its pg_wal does.
-func TestFollowedAnotherLeader(t *testing.T) {
+func TestHistoryFollowedAnotherLeader(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		primary := newPrimaryOn(t, install, quietCluster())
@@ -63,10 +63,10 @@ func TestFollowedAnotherLeader(t *testing.T) {
 	})
 }
 
-// TestPromotedWithOpenTransaction is TestStandbyWithOpenTransaction with a
+// TestHistoryPromotedWithOpenTransaction is TestStandbyWithOpenTransaction with a
 // target that was promoted too, later than the leader: its control file is a
 // primary's, and the hints that it set before are those of a standby.
-func TestPromotedWithOpenTransaction(t *testing.T) {
+func TestHistoryPromotedWithOpenTransaction(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) { openTransactionOverFork(t, install, true) })
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// TestSourceOnItsWay: the source is a standby that has followed its primary onto
+// TestHistorySourceOnItsWay: the source is a standby that has followed its primary onto
 // a new timeline and has not written that down. By its control file it and the
 // target are on the same one.
-func TestSourceOnItsWay(t *testing.T) {
+func TestHistorySourceOnItsWay(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		target := newPrimaryOn(t, install, quietCluster())
@@ -39,10 +39,10 @@ func TestSourceOnItsWay(t *testing.T) {
 	})
 }
 
-// TestCascade: the source is a standby, of a primary or of another cluster's
+// TestHistoryCascade: the source is a standby, of a primary or of another cluster's
 // primary (a standby leader): it has the whole branch, or lags behind its primary,
 // or even behind the fork, and is stopped in between for a Dir.
-func TestCascade(t *testing.T) {
+func TestHistoryCascade(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		primary := newPrimaryOn(t, install, quietCluster())
@@ -70,10 +70,10 @@ func TestCascade(t *testing.T) {
 	})
 }
 
-// TestKilledWhilePromoted: the target died in the middle of its own promotion.
+// TestHistoryKilledWhilePromoted: the target died in the middle of its own promotion.
 // Its control file is a standby's, with a minimum recovery point that lies on
 // the new timeline already.
-func TestKilledWhilePromoted(t *testing.T) {
+func TestHistoryKilledWhilePromoted(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		primary := newPrimaryOn(t, install, quietCluster())
@@ -119,9 +119,9 @@ func controlOf(t *testing.T, n *rewindtest.Node) *pgcontrol.Control {
 	}
 }
 
-// TestSourcePromotedMeanwhile: the source, a standby, is promoted in the middle
+// TestHistorySourcePromotedMeanwhile: the source, a standby, is promoted in the middle
 // of a run, which ends; the next continues.
-func TestSourcePromotedMeanwhile(t *testing.T) {
+func TestHistorySourcePromotedMeanwhile(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		primary := newPrimaryOn(t, install, quietCluster())

@@ -161,10 +161,22 @@ func (t *target) readLabel(c *pgcontrol.Control) (*Checkpoint, error) {
 		return nil, &Error{Op: "read file", Path: name, Err: errors.Join(ErrDamaged, err)}
 	}
 	if !isStandby(c) {
-		return nil, &Error{Op: "read file", Path: name, Err: fmt.Errorf("%w: it holds a base backup that was never started", ErrNotDataDir),
-			Advice: "start it as a standby, or make it anew: there is nothing of its own in it that would be worth a rewind"}
+		return nil, neverStarted(name, l)
 	}
 	return &Checkpoint{LSN: l.CheckpointLSN, Redo: l.StartLSN, Timeline: l.Timeline()}, nil
+}
+
+// neverStarted: a primary's control file beside a label. Up to 14 a server that
+// dies during an exclusive backup leaves the same behind as the backup holds,
+// and PostgreSQL itself asks the operator which it is.
+func neverStarted(name string, l pg.BackupLabel) error {
+	e := &Error{Op: "read file", Path: name, Err: fmt.Errorf("%w: it holds a base backup that was never started", ErrNotDataDir),
+		Advice: "start it as a standby, or make it anew: there is nothing of its own in it that would be worth a rewind"}
+	if l.Method == "pg_start_backup" {
+		e.Err = fmt.Errorf("%w: it holds a base backup that was never started, or its server died during an exclusive backup", ErrNotDataDir)
+		e.Advice = "if a server ran here and died during a backup, remove backup_label and run this again; if this is a copy that was never started, start it as a standby"
+	}
+	return e
 }
 
 func (t *target) readHistory(ctx context.Context, tli pg.Timeline) (pg.History, error) {
