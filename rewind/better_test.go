@@ -31,7 +31,8 @@ func stock(t *testing.T, copied, leader *rewindtest.Node) {
 
 // TestStandbyWithOpenTransaction: the target is a standby on which a
 // transaction was open at the fork that the old primary committed later. Hints
-// that say so have reached its disk without a trace in the WAL.
+// that say so have reached its disk without a trace in the WAL. They have so, too,
+// where the standby was promoted before it became the target.
 func TestStandbyWithOpenTransaction(t *testing.T) {
 	t.Parallel()
 	openTransactionOverFork(t, rewindtest.Newest(t), false)
@@ -71,6 +72,7 @@ func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted 
 	if promoted {
 		target.Must(t).Promote()
 		target.Must(t).Exec("CREATE TABLE mine(i int)")
+		target.Must(t).Checkpoint()
 	}
 	target.Must(t).Stop(rewindtest.Fast)
 	primary.Must(t).Stop(rewindtest.Fast)

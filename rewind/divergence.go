@@ -110,12 +110,13 @@ func searchCheckpoint(ctx context.Context, r *pgwal.Reader, t node, before pg.LS
 // to be found too, and those transactions had written nothing before a
 // checkpoint whose next transaction id is theirs or an older one.
 //
-// The same holds for a node that was a standby behind the fork and has been
-// promoted since: what it set then it wrote out as a primary. No such page is
-// older than where recovery of this directory once began.
-func findScanStart(ctx context.Context, r *pgwal.Reader, t node, c commonCheckpoint, fork pg.Fork) (pg.LSN, error) {
-	standby := isStandby(t.control) || t.history.Last() != fork.Timeline
-	if !standby || !precedes(c.oldestActive, c.nextXID) {
+// What counts is not what the node is now but what it was when it came by the
+// checkpoint: a standby that was promoted since has written such pages to its
+// disk all the same, with hints that it set while it was a standby, or, that
+// the transactions have aborted, right after it was one. No such page is older
+// than where recovery of this directory once began.
+func findScanStart(ctx context.Context, r *pgwal.Reader, t node, c commonCheckpoint) (pg.LSN, error) {
+	if !recoveredSince(t, c.LSN) || !precedes(c.oldestActive, c.nextXID) {
 		return c.LSN, nil
 	}
 	// A standby keeps another checkpoint's next transaction id in its control file.
@@ -180,6 +181,20 @@ func lastCheckpointIn(ctx context.Context, r *pgwal.Reader, seg pg.SegmentNo, se
 // what it has replayed and flushed, not what its WAL says.
 func isStandby(c *pgcontrol.Control) bool {
 	return c.State == pgcontrol.StateShutDownInRecovery || c.State == pgcontrol.StateInArchiveRecovery
+}
+
+// recoveredSince tells whether the node was, or may have been, a standby when it
+// came by a position, or later: it is one, or a timeline of its ended since.
+func recoveredSince(t node, lsn pg.LSN) bool {
+	if isStandby(t.control) {
+		return true
+	}
+	for _, e := range t.history {
+		if e.End != pg.MaxLSN && e.End > lsn {
+			return true
+		}
+	}
+	return false
 }
 
 // dataEnd is the end of what the target's data files can contain. A primary's

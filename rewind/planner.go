@@ -198,7 +198,7 @@ func (pl *planner) scanFromCheckpoint(ctx context.Context) (err error) {
 	s.complete = !isStandby(pl.target.control) || dataEnd(pl.target.control, 0) > s.fork || pl.resume.copied()
 	from := pl.common.LSN
 	if s.complete {
-		if from, err = findScanStart(ctx, r, pl.target, pl.common, pl.p.Fork); err != nil {
+		if from, err = findScanStart(ctx, r, pl.target, pl.common); err != nil {
 			return err
 		}
 	}
