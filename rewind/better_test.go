@@ -151,16 +151,15 @@ type splitBrain struct {
 	noCheckpoint bool
 	// kill the old primary instead of stopping it.
 	kill bool
+	// cluster is how it is made; quietCluster if nil.
+	cluster *rewindtest.Options
 	// stockFails: pg_rewind is known to fail, and is given a copy.
 	stockFails bool
 }
 
 func (s splitBrain) make(t *testing.T) (old, leader *rewindtest.Node) {
 	t.Helper()
-	if s.install.Major == 0 {
-		s.install = rewindtest.Newest(t)
-	}
-	old = newPrimaryOn(t, s.install, quietCluster())
+	old = s.primary(t)
 	s.common(old.Must(t))
 	leader = old.Standby(t, "leader")
 	if s.fork != nil {
@@ -186,6 +185,17 @@ func (s splitBrain) make(t *testing.T) (old, leader *rewindtest.Node) {
 		old.Must(t).Stop(rewindtest.Fast)
 	}
 	return old, leader
+}
+
+func (s splitBrain) primary(t *testing.T) *rewindtest.Node {
+	t.Helper()
+	if s.install.Major == 0 {
+		s.install = rewindtest.Newest(t)
+	}
+	if s.cluster == nil {
+		return newPrimaryOn(t, s.install, quietCluster())
+	}
+	return rewindtest.NewPrimary(t, s.install, *s.cluster)
 }
 
 // compareWays rewinds with ours, which has to end up equal, and where stock
@@ -369,7 +379,12 @@ func TestReceivedAndNotReplayed(t *testing.T) {
 // waitFor polls until a query gives true.
 func waitFor(t *testing.T, n *rewindtest.Node, query string) {
 	t.Helper()
-	await(t, query, func() bool { return n.Must(t).Value(query) == "t" })
+	waitForMust(t, n.Must(t), query)
+}
+
+func waitForMust(t *testing.T, n rewindtest.MustNode, query string) {
+	t.Helper()
+	await(t, query, func() bool { return n.Value(query) == "t" })
 }
 
 // await polls for what announces itself in no other way.

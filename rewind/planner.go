@@ -201,6 +201,11 @@ func (pl *planner) scanFromCheckpoint(ctx context.Context) (err error) {
 		if from, err = findScanStart(ctx, r, pl.target, pl.common); err != nil {
 			return err
 		}
+		complete, err := pl.imagesComplete(ctx, pl.common.Redo, from)
+		if err != nil {
+			return err
+		}
+		pl.common.fullPageWrites = pl.common.fullPageWrites && complete
 	}
 	if pl.changes, err = s.run(ctx, pl.common, from); err != nil {
 		return err

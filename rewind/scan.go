@@ -28,8 +28,9 @@ type scanner struct {
 	complete bool
 	progress func(done int64)
 
-	out  changes
-	lost lostCounter
+	out   changes
+	lost  lostCounter
+	hints hintsKnown
 }
 
 // errScanFromRedo asks for the scan to begin again at the redo position.
@@ -57,7 +58,7 @@ func (s *scanner) run(ctx context.Context, start commonCheckpoint, from pg.LSN) 
 
 func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
 	s.out = changes{pages: newPageMap(), end: from}
-	s.lost = lostCounter{}
+	s.lost, s.hints = lostCounter{}, hintsUnknown
 	r := newWALReader(s.t, s.node)
 	defer r.Close()
 	if err := r.Seek(from); err != nil {
@@ -68,7 +69,7 @@ func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
 		if err != nil {
 			return s.checkEnd(ctx, err)
 		}
-		if err := s.record(rec, from); err != nil {
+		if err := s.record(ctx, rec, from); err != nil {
 			return err
 		}
 		s.out.last, s.out.end = rec.LSN, rec.End
@@ -124,14 +125,14 @@ func (s *scanner) checkNothingBehind(ctx context.Context, end *pgwal.EndError) e
 }
 
 // record takes one record into account.
-func (s *scanner) record(rec *pgwal.Record, from pg.LSN) error {
+func (s *scanner) record(ctx context.Context, rec *pgwal.Record, from pg.LSN) error {
 	for i := range rec.Blocks {
 		b := &rec.Blocks[i]
 		if b.Fork == pg.MainFork {
 			s.out.pages.addBlock(b.Locator, b.Block)
 		}
 	}
-	if err := s.settings(rec, from); err != nil {
+	if err := s.settings(ctx, rec, from); err != nil {
 		return err
 	}
 	changed, err := pgwal.FileChanges(rec)
@@ -176,21 +177,19 @@ func (s *scanner) fileChange(c pgwal.FileChange, behind bool) {
 }
 
 // settings watches for settings under which WAL does not tell everything.
-func (s *scanner) settings(rec *pgwal.Record, from pg.LSN) error {
+func (s *scanner) settings(ctx context.Context, rec *pgwal.Record, from pg.LSN) error {
 	if on, ok := rec.FullPageWrites(); ok && !on && rec.LSN < s.fork && from > s.redo {
 		return errScanFromRedo
 	}
-	p, ok := rec.Parameters()
-	if !ok {
-		return nil
+	if p, ok := rec.Parameters(); ok {
+		if p.WALLevel == pgwal.WALLevelMinimal {
+			return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: wal_level was set to minimal", ErrNoStrategy),
+				Advice: "what was loaded under wal_level = minimal is not in the WAL; take a new base backup"}
+		}
+		if err := s.checkHints(ctx, rec, p, from); err != nil {
+			return err
+		}
 	}
-	if p.WALLevel == 0 {
-		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: wal_level was set to minimal", ErrNoStrategy),
-			Advice: "what was loaded under wal_level = minimal is not in the WAL; take a new base backup"}
-	}
-	if s.node.control.DataChecksumVersion == 0 {
-		return &Error{Op: "read WAL", LSN: rec.LSN, Err: fmt.Errorf("%w: settings were changed here, and without data checksums nothing tells whether wal_log_hints was on before", ErrHints),
-			Advice: "take a new base backup; with data checksums, or with wal_log_hints on since before the failover, the next failback can be done"}
-	}
+	s.hints = s.hints.after(rec)
 	return nil
 }

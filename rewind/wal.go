@@ -80,12 +80,18 @@ func newWALReader(t *target, n node) *pgwal.Reader {
 
 // walReaderFrom reads the WAL of a node from wherever its segments are opened.
 func walReaderFrom(open pgwal.SegmentOpener, n node) *pgwal.Reader {
-	return pgwal.NewReader(pgwal.Options{
+	o := walOptions(n)
+	o.Open = open
+	return pgwal.NewReader(o)
+}
+
+// walOptions are those of a reader of a node's WAL, but for where it is.
+func walOptions(n node) pgwal.Options {
+	return pgwal.Options{
 		SegmentSize: n.control.WALSegSize,
 		PageSize:    n.control.WALBlockSize,
 		SystemID:    n.control.SystemIdentifier,
 		Major:       n.control.Major(),
 		History:     n.history,
-		Open:        open,
-	})
+	}
 }

@@ -32,6 +32,14 @@ func (r *Record) Parameters() (p Parameters, ok bool) {
 	return p, true
 }
 
+// opImageForHint is XLOG_FPI_FOR_HINT in catalog/pg_control.h.
+const opImageForHint = 0xA0
+
+// ImageForHint tells whether the record is the image of a page in which a hint
+// was set for the first time after a checkpoint. They are written under data
+// checksums and under wal_log_hints, and at no other time.
+func (r *Record) ImageForHint() bool { return r.is(RmgrXLOG, opImageForHint) }
+
 // FullPageWrites reads a record of full_page_writes going on or off; ok is false
 // for all other records. A body that is too short counts as off.
 func (r *Record) FullPageWrites() (on, ok bool) {

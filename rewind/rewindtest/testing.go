@@ -72,6 +72,9 @@ type MustNode struct {
 	n *Node
 }
 
+// Node is the node that is wrapped.
+func (m MustNode) Node() *Node { return m.n }
+
 func (m MustNode) ok(err error) {
 	m.t.Helper()
 	if err != nil {
