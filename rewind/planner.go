@@ -278,6 +278,11 @@ func (pl *planner) files(ctx context.Context) error {
 	if err := pl.planWAL(ctx, m); err != nil || pl.p.Strategy == StrategyNone {
 		return err
 	}
+	if pl.changes.marks {
+		if err := m.addMarked(ctx, pl.t, pl.p.RelSegSize, pl.changes.pages); err != nil {
+			return err
+		}
+	}
 	d := &decider{
 		blocksPerSegment: pl.target.control.RelSegSize,
 		pages:            pl.changes.pages,

@@ -16,6 +16,8 @@ type changes struct {
 	// last and end are where the last valid record begins and ends; last is zero
 	// when there was none.
 	last, end pg.LSN
+	// marks: index entries may have been marked dead without any trace.
+	marks bool
 }
 
 // scanner reads the target's WAL from the common checkpoint to its end.
@@ -28,9 +30,10 @@ type scanner struct {
 	complete bool
 	progress func(done int64)
 
-	out   changes
-	lost  lostCounter
-	hints hintsKnown
+	out        changes
+	lost       lostCounter
+	hints      hintsKnown
+	promotions promotions
 }
 
 // errScanFromRedo asks for the scan to begin again at the redo position.
@@ -53,12 +56,14 @@ func (s *scanner) run(ctx context.Context, start commonCheckpoint, from pg.LSN) 
 		return nil, err
 	}
 	s.out.lost = s.lost.result(s.fork, s.out.end)
+	s.promotions.end(pg.MaxLSN)
+	s.out.marks = s.promotions.found
 	return &s.out, nil
 }
 
 func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
 	s.out = changes{pages: newPageMap(), end: from}
-	s.lost, s.hints = lostCounter{}, hintsUnknown
+	s.lost, s.hints, s.promotions = lostCounter{}, hintsUnknown, promotions{fork: s.fork}
 	r := newWALReader(s.t, s.node)
 	defer r.Close()
 	if err := r.Seek(from); err != nil {
@@ -133,6 +138,9 @@ func (s *scanner) record(ctx context.Context, rec *pgwal.Record, from pg.LSN) er
 		}
 	}
 	if err := s.settings(ctx, rec, from); err != nil {
+		return err
+	}
+	if err := s.promotions.add(rec); err != nil {
 		return err
 	}
 	changed, err := pgwal.FileChanges(rec)

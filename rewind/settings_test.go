@@ -1,8 +1,11 @@
 package rewind_test
 
 import (
+	"context"
 	"strconv"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
@@ -157,6 +160,29 @@ func TestHintsSwitchedOnBehindTheFork(t *testing.T) {
 	refused(t, engineFor(t, old, leader), rewind.ErrHints)
 }
 
+// checkpointUnderWay: it sleeps between its writes, and has set the redo position
+// before the first.
+const checkpointUnderWay = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'checkpointer' AND wait_event = 'CheckpointWriteDelay'"
+
+// slowRestartpoint begins one on a standby, as a base backup that has time does:
+// from a session that keeps nobody's snapshot.
+func slowRestartpoint(t *testing.T, n *rewindtest.Node) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-ended })
+	conn, err := pgconn.Connect(ctx, n.Conninfo("replication=true"))
+	if err != nil {
+		close(ended)
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(ended)
+		_, _ = conn.Exec(ctx, "BASE_BACKUP").ReadAll() // the server's end is its end
+	}()
+	waitFor(t, n, checkpointUnderWay)
+}
+
 // spreadCheckpoint has a primary write so much that it begins a checkpoint by
 // itself, which writes slowly; the function that comes back lets it end.
 func spreadCheckpoint(t *testing.T, n *rewindtest.Node) (end func()) {
@@ -165,13 +191,46 @@ func spreadCheckpoint(t *testing.T, n *rewindtest.Node) (end func()) {
 	n.Must(t).SetConf("max_wal_size", "2MB")
 	waitFor(t, n, "SELECT current_setting('max_wal_size') = '2MB'")
 	n.Must(t).Exec("CREATE TABLE dirty AS SELECT i, repeat('x', 2000) v FROM generate_series(1, 3000) i")
-	// It sleeps between its writes, and has set the redo position before.
-	waitFor(t, n, "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'checkpointer' AND wait_event = 'CheckpointWriteDelay'")
+	waitFor(t, n, checkpointUnderWay)
 	n.Must(t).SetConf("max_wal_size", "1GB")
 	return func() {
 		t.Helper()
 		n.Must(t).SetConf("checkpoint_completion_target", "0")
 		waitFor(t, n, "SELECT redo_lsn <> '"+before+"' FROM pg_control_checkpoint()")
+	}
+}
+
+// TestMarksRightAfterPromotion: the target was promoted while it made a
+// restartpoint at a checkpoint before the last one. Until its own first
+// checkpoint begins, after that, it logs no images of pages that were changed in
+// between, and marks index entries of the rows that it deletes without a trace.
+func TestMarksRightAfterPromotion(t *testing.T) {
+	t.Parallel()
+	primary := newPrimary(t)
+	n := primary.Must(t)
+	marked(n)
+	old, leader := primary.Standby(t, "old"), primary.Standby(t, "leader")
+	n.Exec("CHECKPOINT", "CREATE TABLE dirty AS SELECT i, repeat('x', 2000) v FROM generate_series(1, 3000) i")
+	old.Must(t).WaitForCatchup(primary)
+	slowRestartpoint(t, old)
+	n.Exec("INSERT INTO marked SELECT i * 2 + 1, 'y' FROM generate_series(1, 2000) i", "CHECKPOINT")
+	old.Must(t).WaitForCatchup(primary)
+	old.Must(t).Promote()
+	markDead(old.Must(t))
+	waitFor(t, old, checkpointUnderWay)
+	old.Must(t).Stop(rewindtest.Fast)
+	n.Exec("CREATE TABLE more(i int)")
+	leader.Must(t).WaitForCatchup(primary)
+	n.Stop(rewindtest.Immediate)
+	leader.Must(t).Promote()
+	leader.Must(t).Stop(rewindtest.Fast) // once more: pg_rewind up to 15 takes equal numbers for equal timelines
+	leader.Must(t).Follow(primary)
+	leader.Must(t).Start()
+	leader.Must(t).Promote()
+	leader.Must(t).Exec("CHECKPOINT", "CREATE TABLE x(i int)")
+	stockUnseen(t, old, leader)
+	if p := allSeen(t, old, leader); len(p.Target.History) != 2 || p.Fork.LSN != p.Target.History[0].End {
+		t.Errorf("fork %v of histories %v and %v", p.Fork, p.Target.History, p.Source.History)
 	}
 }
 

@@ -92,3 +92,25 @@ func Valid(page []byte, blcksz uint32) bool {
 		h.Special%8 == 0 &&
 		uint32(h.PageSizeVersion) == blcksz|layoutVersion
 }
+
+// HasDeadItems tells whether a page of an index has entries that are marked dead
+// (LP_DEAD in storage/itemid.h), or may have: a page without a valid header that
+// is not new counts too. Pages of tables, which have no special space, do not:
+// there a record tells of such a mark. On index pages that hold something
+// else where others hold line pointers the answer means nothing.
+func HasDeadItems(page []byte, blcksz uint32) bool {
+	if !Valid(page, blcksz) {
+		return !IsNew(page)
+	}
+	h, err := ParseHeader(page)
+	if err != nil || uint32(h.Special) == blcksz {
+		return false
+	}
+	const lpDead = 3
+	for at := HeaderSize; at+4 <= int(h.Lower); at += 4 {
+		if binary.LittleEndian.Uint32(page[at:])>>15&3 == lpDead {
+			return true
+		}
+	}
+	return false
+}
