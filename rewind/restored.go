@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 
@@ -97,35 +96,9 @@ func (w plannedWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.Segm
 		}
 		return checkSegmentSize(f, name, size)
 	case slices.ContainsFunc(pl.p.WAL.Fetch, func(f File) bool { return f.Path == p }):
-		return sourceSegment{ctx: ctx, src: pl.engine.Source, path: p}, nil
+		return sourceWAL{src: pl.engine.Source, segSize: size}.OpenSegment(ctx, tli, no)
 	case slices.Contains(pl.p.WAL.Keep, p):
 		return targetWAL{t: pl.t, segSize: size, noArchive: true}.OpenSegment(ctx, tli, no)
 	}
 	return nil, &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
 }
-
-// sourceSegment is a segment that lies at the source.
-type sourceSegment struct {
-	ctx  context.Context // of the call that opened it: io.ReaderAt takes none
-	src  Source
-	path string
-}
-
-// ReadAt implements io.ReaderAt.
-func (s sourceSegment) ReadAt(b []byte, off int64) (n int, err error) {
-	var ranges []Range
-	for done := 0; done < len(b); done += MaxRange {
-		ranges = append(ranges, Range{Path: s.path, Offset: off + int64(done), Length: int64(min(MaxRange, len(b)-done))})
-	}
-	err = s.src.ReadRanges(s.ctx, ranges, func(c Chunk) error {
-		n += copy(b[c.Offset-off:], c.Data)
-		return nil
-	})
-	if err == nil && n < len(b) {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-// Close implements io.Closer.
-func (s sourceSegment) Close() error { return nil }
