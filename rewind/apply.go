@@ -228,6 +228,9 @@ func (a *applier) prepare(f *fetcher, e *Entry) error {
 	case ActionSymlink:
 		return a.w.symlink(e.Path, e.Link)
 	case ActionCopy:
+		if a.empty(e) {
+			return a.w.makeEmpty(e.Path)
+		}
 		return f.addFile(e.Path, e.Path, e.SourceSize)
 	case ActionTail:
 		f.addRange(e.Path, e.tailStart(), e.SourceSize-e.tailStart())
@@ -236,6 +239,15 @@ func (a *applier) prepare(f *fetcher, e *Entry) error {
 		f.addRange(e.Path, int64(r.First)*blockSize, int64(r.Count)*blockSize)
 	}
 	return nil
+}
+
+// empty tells whether a file is made instead of fetched. What a running source
+// writes to a file after its checkpoint is in the WAL that will be replayed, so
+// that an empty one need not be read; and it may be no file at all: to a server
+// a pipe looks like one, and opening it would hang the session that fetches.
+func (a *applier) empty(e *Entry) bool {
+	_, isRel := pg.ParseRelPath(e.Path, a.p.Major)
+	return e.SourceSize == 0 && !isRel && !a.still
 }
 
 // tidy truncates, removes and arranges pg_wal.

@@ -68,12 +68,12 @@ func compareRanges(ctx context.Context, t *target, src Source, ranges []Range, d
 
 // hash hashes what the target has in a range.
 func (t *target) hash(r Range) (Sum, error) {
-	f, err := t.open(r.Path)
+	f, err := t.openFile(r.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Sum{Missing: true}, nil
 	}
 	if err != nil {
-		return Sum{}, &Error{Op: "read file", Path: r.Path, Err: err}
+		return Sum{}, unreadable("read file", r.Path, err)
 	}
 	h := sha256.New()
 	_, err = io.Copy(h, io.NewSectionReader(f, r.Offset, r.Length))

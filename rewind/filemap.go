@@ -47,7 +47,7 @@ func listBoth(ctx context.Context, t *target, src Source, major pg.Major) (*file
 	if err != nil {
 		return nil, err
 	}
-	if err := t.list(func(f File) error { return m.add(f, false) }); err != nil {
+	if err := t.list(major, func(f File) error { return m.add(f, false) }); err != nil {
 		return nil, err
 	}
 	for _, j := range m.files {
@@ -85,6 +85,7 @@ func inWAL(p string) bool { return p == "pg_wal" || strings.HasPrefix(p, "pg_wal
 
 // decider holds what the decision about one path depends on.
 type decider struct {
+	major            pg.Major
 	blocksPerSegment uint32
 	pages            *pageMap
 	preserve         []string
@@ -116,7 +117,7 @@ func (d *decider) decide(j *joined) (verdict, error) {
 		return verdict{}, nil // as pg_rewind: no server wrote it
 	case pg.Excluded(j.path), d.mirror && excludedByName(j.path):
 		return d.excluded(j), nil
-	case !pg.InDataDirs(j.path) && !d.mirror && !d.begun.whole(j.path), d.preserved(j.path):
+	case pg.Guest(j.path, d.major), !pg.InDataDirs(j.path) && !d.mirror && !d.begun.whole(j.path), d.preserved(j.path):
 		return verdict{kept: j.dst != nil}, nil
 	case !pg.InDataDirs(j.path):
 		return d.foreign(j)
@@ -126,19 +127,37 @@ func (d *decider) decide(j *joined) (verdict, error) {
 		return verdict{}, nil // the server makes it anew from the init fork
 	case j.src == nil:
 		return d.remove(j, "only on the target"), nil
-	case j.src.Kind == KindOther || j.dst != nil && j.dst.Kind == KindOther:
+	case (j.src.Kind == KindOther || j.dst != nil && j.dst.Kind == KindOther) && !j.isRel:
 		return verdict{}, nil // sockets and the like
-	case j.dst == nil:
+	case j.dst == nil && j.src.Kind != KindOther:
 		return d.create(j), nil
-	case j.src.Kind != j.dst.Kind:
-		return verdict{}, &Error{Op: "compare files", Path: j.path,
-			Err: fmt.Errorf("%w: a %s here, a %s at the source", ErrIncompatible, j.dst.Kind, j.src.Kind)}
+	case path.Dir(j.path) == "pg_tblspc" && isPlace(j.src.Kind) && isPlace(j.dst.Kind):
+		return verdict{}, nil // where a node has its tablespace is its own affair
+	case j.dst == nil || j.src.Kind != j.dst.Kind || j.src.Kind == KindOther:
+		return verdict{}, j.misfit()
 	case j.src.Kind != KindFile || path.Base(j.path) == "PG_VERSION":
 		return verdict{}, nil
 	case j.isRel && j.rel.Fork == pg.MainFork:
 		return d.blocks(j), nil
 	}
 	return d.whole(j, "no WAL tells what changed in it"), nil
+}
+
+// isPlace: a tablespace is a link, or a directory if it was made in place.
+func isPlace(k Kind) bool { return k == KindLink || k == KindDir }
+
+// misfit refuses what is of different kinds on the two sides.
+func (j *joined) misfit() error {
+	name := func(f *File) string {
+		switch {
+		case f == nil:
+			return "nothing"
+		case f.Kind == KindOther:
+			return "something that is no file"
+		}
+		return "a " + f.Kind.String()
+	}
+	return &Error{Op: "compare files", Path: j.path, Err: fmt.Errorf("%w: %s here, %s at the source", ErrIncompatible, name(j.dst), name(j.src))}
 }
 
 // excluded handles what is never copied: it goes from the target, but for the
@@ -175,7 +194,11 @@ func (d *decider) create(j *joined) verdict {
 }
 
 // whole copies a file as a whole, unless a comparison shows that it is equal.
+// Two empty files are, and need not be read; see applier.empty.
 func (d *decider) whole(j *joined, reason string) verdict {
+	if j.src.Size == 0 && j.dst.Size == 0 && !j.isRel {
+		return verdict{}
+	}
 	return verdict{
 		compare: j.src.Size == j.dst.Size,
 		entry: Entry{Path: j.path, Action: ActionCopy, Kind: KindFile, SourceSize: j.src.Size, TargetSize: j.dst.Size,
@@ -232,7 +255,29 @@ func (m *fileMap) entries(d *decider) (entries, compare []Entry, kept []string, 
 			entries = append(entries, v.entry)
 		}
 	}
-	return entries, compare, kept, nil
+	return m.keepParents(entries, kept), compare, kept, nil
+}
+
+// keepParents drops the removal of directories that something stays in: what is
+// kept, and what is never removed because it is no file.
+func (m *fileMap) keepParents(entries []Entry, kept []string) []Entry {
+	stay := map[string]bool{}
+	up := func(p string) {
+		for p = path.Dir(p); p != "." && !stay[p]; p = path.Dir(p) {
+			stay[p] = true
+		}
+	}
+	for _, p := range kept {
+		up(p)
+	}
+	for p, j := range m.files {
+		if j.dst != nil && j.dst.Kind == KindOther {
+			up(p)
+		}
+	}
+	return slices.DeleteFunc(entries, func(e Entry) bool {
+		return e.Action == ActionRemove && e.Kind == KindDir && stay[e.Path]
+	})
 }
 
 // sortEntries brings entries into the order of execution: by action, by path;

@@ -72,10 +72,18 @@ func TestDecide(t *testing.T) {
 			begun: &begun{entries: map[string][]Entry{"base/5/101": {{Action: ActionTail, TargetSize: 2*kB8 + 7, Blocks: []BlockRun{{0, 1}}}}}},
 			want:  Entry{Action: ActionBlocks, Blocks: []BlockRun{{0, 1}, {2, 3}}, Reason: "changed after the last common checkpoint"}},
 		{name: "socket", path: "base/.s.PGSQL.5432", dst: &File{Kind: KindOther}},
+		{name: "pipe in a file's place", path: "base/mine2", src: file(3), dst: &File{Kind: KindOther}},
+		{name: "empty on both sides", path: "pg_logical/x", src: file(0), dst: file(0)},
+		{name: "tablespace linked here, in place there", path: "pg_tblspc/16390", src: dir(), dst: &File{Kind: KindLink}},
+		{name: "tablespace in place here, linked there", path: "pg_tblspc/16390", src: &File{Kind: KindLink}, dst: dir()},
+		{name: "another major in a tablespace", path: "pg_tblspc/16390/PG_14_202107181/5/1", dst: file(kB8), kept: true},
+		{name: "another major in a tablespace there", path: "pg_tblspc/16390/PG_14_202107181/5/1", src: file(kB8)},
+		{name: "a file system's root here", path: "pg_tblspc/16390/lost+found", dst: dir(), kept: true},
+		{name: "a file system's root there", path: "pg_wal/lost+found", src: dir()},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &decider{blocksPerSegment: blocksPerSegment, pages: pages, preserve: []string{"base/mine", "pg_logical/keep"}, begun: tt.begun}
+			d := &decider{major: 15, blocksPerSegment: blocksPerSegment, pages: pages, preserve: []string{"base/mine", "pg_logical/keep"}, begun: tt.begun}
 			j := &joined{path: tt.path, src: tt.src, dst: tt.dst, unlogged: tt.unlogged}
 			j.rel, j.isRel = pg.ParseRelPath(tt.path, 15)
 			got, err := d.decide(j)
@@ -117,10 +125,55 @@ func sizeOf(f *File) int64 {
 }
 
 func TestDecideRefusesAnotherKind(t *testing.T) {
-	d := &decider{blocksPerSegment: blocksPerSegment, pages: newPageMap()}
-	_, err := d.decide(&joined{path: "pg_xact", src: dir(), dst: file(1)})
-	if !errors.Is(err, ErrIncompatible) {
-		t.Errorf("a file here and a directory there: got %v, want ErrIncompatible", err)
+	d := &decider{major: 15, blocksPerSegment: blocksPerSegment, pages: newPageMap()}
+	other := &File{Kind: KindOther}
+	for _, j := range []*joined{
+		{path: "pg_xact", src: dir(), dst: file(1)},
+		{path: "base/5/16384", src: file(8192), dst: link()},
+		{path: "base/5/16384", src: file(8192), dst: other},
+		{path: "base/5/16384", src: other, dst: file(8192)},
+		{path: "base/5/16384", src: other},
+		{path: "pg_tblspc/16384", src: dir(), dst: file(1)},
+	} {
+		j.rel, j.isRel = pg.ParseRelPath(j.path, 15)
+		if v, err := d.decide(j); !errors.Is(err, ErrIncompatible) {
+			t.Errorf("%s: got %+v, %v, want ErrIncompatible", j.path, v, err)
+		} else {
+			t.Log(err)
+		}
+	}
+}
+
+// TestKeptDirectories: a directory is not removed when something stays in it.
+func TestKeptDirectories(t *testing.T) {
+	m := &fileMap{major: 15, files: map[string]*joined{}}
+	add := func(p string, dst *File) { m.files[p] = &joined{path: p, dst: dst} }
+	add("base/16999", dir())
+	add("base/16999/1", file(8192))
+	add("base/16999/pipe", &File{Kind: KindOther})
+	add("base/17000", dir())
+	add("base/17000/below", dir())
+	add("base/17000/below/mine", file(8192))
+	add("base/17001", dir())
+	add("base/17001/2", file(8192))
+	add("pg_tblspc/16390", link())
+	add("pg_tblspc/16390/lost+found", dir())
+	add("pg_tblspc/16391", dir())
+	add("pg_tblspc/16391/lost+found", dir())
+	add("pg_tblspc/16391/"+pg.TablespaceDir(15), dir())
+	entries, _, _, err := m.entries(&decider{major: 15, pages: newPageMap(), preserve: []string{"base/17000/below/mine"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Action.String()+" "+e.Path)
+	}
+	want := []string{
+		"remove base/16999/1", "remove base/17001", "remove base/17001/2", "remove pg_tblspc/16390", "remove pg_tblspc/16391/" + pg.TablespaceDir(15),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"unicode/utf8"
 
 	"github.com/failback-hook/failback-hook/rewind/journal"
 )
@@ -72,7 +73,7 @@ func (a *applier) writePlan() error {
 	}
 	for rest := a.p.Entries; len(rest) > 0; {
 		n := recordSize(rest)
-		if err := a.record(recordEntries, rest[:n]); err != nil {
+		if err := a.record(recordEntries, journalled(rest[:n])); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -81,6 +82,32 @@ func (a *applier) writePlan() error {
 		return err
 	}
 	return a.journal.Sync()
+}
+
+// journalledEntry is an entry as the journal has it: JSON has no strings that are
+// not UTF-8, and would give back another name than it was given.
+type journalledEntry struct {
+	Entry
+	// Name is the path where it is not UTF-8.
+	Name []byte `json:"name,omitempty"`
+}
+
+func journalled(es []Entry) []journalledEntry {
+	out := make([]journalledEntry, len(es))
+	for i, e := range es {
+		out[i].Entry = e
+		if !utf8.ValidString(e.Path) {
+			out[i].Name = []byte(e.Path)
+		}
+	}
+	return out
+}
+
+func (j journalledEntry) entry() Entry {
+	if j.Name != nil {
+		j.Path = string(j.Name)
+	}
+	return j.Entry
 }
 
 // recordSize is how many of the entries go into one record, one at least.

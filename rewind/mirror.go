@@ -1,7 +1,6 @@
 package rewind
 
 import (
-	"fmt"
 	"path"
 	"strings"
 )
@@ -25,18 +24,21 @@ func (d *decider) foreign(j *joined) (verdict, error) {
 		return verdict{kept: true}, nil
 	case j.src == nil:
 		return d.remove(j, "only on the target"), nil
-	case j.src.Kind == KindOther:
-		return verdict{}, nil // sockets and the like
+	case j.src.Kind == KindOther, isSocket(j.path):
+		return verdict{}, nil
 	case j.dst == nil:
 		return d.create(j), nil
 	case j.src.Kind != j.dst.Kind:
-		return verdict{}, &Error{Op: "compare files", Path: j.path,
-			Err: fmt.Errorf("%w: a %s here, a %s at the source", ErrIncompatible, j.dst.Kind, j.src.Kind)}
+		return verdict{}, j.misfit()
 	case j.src.Kind != KindFile || path.Base(j.path) == "PG_VERSION":
 		return verdict{}, nil
 	}
 	return d.whole(j, "no WAL tells what changed in it"), nil
 }
+
+// isSocket knows a server's socket, and the lock file beside it, by name: over
+// SQL a socket looks like an empty file.
+func isSocket(p string) bool { return strings.HasPrefix(path.Base(p), ".s.PGSQL.") }
 
 // belowClosed tells whether p lies below a link of the target's, or below a
 // directory that cannot be read. Paths are decided about in their order, so

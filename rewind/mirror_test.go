@@ -33,6 +33,9 @@ func TestMirror(t *testing.T) {
 	add("lost+found", dir(), &File{Kind: KindOther})
 	add("lost+found/x", file(1), nil)
 	add("socket", &File{Kind: KindOther}, nil)
+	add(".s.PGSQL.5432", file(0), nil)
+	add(".s.PGSQL.5432.lock", file(70), nil)
+	add("pg_tblspc/16390/PG_14_202107181/1", nil, file(1))
 	add("conf.d", link(), nil)
 	add(JournalDir, dir(), nil)
 	add(JournalDir+"/pg_control", file(8192), nil)
@@ -55,7 +58,7 @@ func TestMirror(t *testing.T) {
 	want := map[string]string{
 		"postgresql.conf": "copy", "pg_hba.conf": "compare", "server.crt": "copy", "mine.txt": "remove", "standby.signal": "remove",
 		"dir": "mkdir", "dir/file 'x'": "copy", "gone": "remove", "gone/file": "remove", "both/backup_label": "remove",
-		"log": "kept", "log-2": "copy", "lost+found": "kept", "conf.d": "symlink", "postmaster.pid": "remove",
+		"log": "kept", "log-2": "copy", "lost+found": "kept", "pg_tblspc/16390/PG_14_202107181/1": "kept", "conf.d": "symlink", "postmaster.pid": "remove",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("decisions (-want +got):\n%s", diff)

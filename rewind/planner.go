@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
@@ -87,6 +86,9 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	if pl.state.Running && !pl.state.FullPageWrites {
 		return &Error{Op: "check the source", Err: fmt.Errorf("%w: full_page_writes is off at the source", ErrNoStrategy),
 			Advice: "switch full_page_writes on at the source and reload it: pages read while they are written could not be repaired otherwise"}
+	}
+	if err := pl.checkPlaces(ctx); err != nil {
+		return err
 	}
 	pl.p.Fork, err = findFork(pl.target, pl.source)
 	pl.p.Resumed = pl.resume != nil
@@ -283,7 +285,11 @@ func (pl *planner) files(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := m.checkTablespaces(); err != nil {
+		return err
+	}
 	d := &decider{
+		major:            pl.p.Major,
 		blocksPerSegment: pl.target.control.RelSegSize,
 		pages:            pl.changes.pages,
 		preserve:         pl.engine.Options.Preserve,
@@ -368,7 +374,10 @@ func (pl *planner) wal(context.Context) error {
 func (pl *planner) check(context.Context) error {
 	pl.p.Totals = pl.totals()
 	if pl.p.onlyStandby() {
-		return nil
+		if pl.engine.Options.Standby == nil {
+			return nil
+		}
+		return checkWritable(pl.t, "", map[string]bool{})
 	}
 	return preflight(pl.t, pl.p)
 }
@@ -420,6 +429,3 @@ func (pl *planner) sum() error {
 	pl.p.Digest = hex.EncodeToString(h[:])
 	return nil
 }
-
-// isMissing is true for a file that is not there.
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

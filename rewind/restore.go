@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,17 +17,25 @@ import (
 // archive fetches files of the target's WAL from its archive, by the server's
 // restore_command. Nothing that it fetches goes into pg_wal by itself: a plan
 // must not change the directory. Files lie in a temporary directory ($TMPDIR)
-// that is removed with the target, and no more than maxRestored at a time.
+// that is removed with the target, and no more than maxRestored bytes of them.
 type archive struct {
 	command string
 	// pgdata is where the command runs, as it does for the server.
 	pgdata string
 	dir    string
-	kept   []string
+	kept   []restored
+	size   int64 // of all that is kept
 }
 
-// maxRestored bounds the space that restored segments take: 1 GiB of common ones.
-const maxRestored = 64
+// restored is a file that was fetched and is still there.
+type restored struct {
+	path string
+	size int64
+}
+
+// maxRestored bounds the space that restored segments take: 64 common ones. The
+// last two stay whatever their size, for a record that goes over their border.
+const maxRestored = 1 << 30
 
 // abortStatus is the exit status of restore_command above which PostgreSQL
 // gives up instead of taking the file for missing (RestoreArchivedFile in
@@ -51,11 +58,17 @@ func (a *archive) open(ctx context.Context, name string) (_ *os.File, err error)
 	if err := a.restore(ctx, name, to); err != nil {
 		return nil, errors.Join(err, removeIfThere(to)) // half a file is none
 	}
-	a.kept = append(a.kept, to)
-	if len(a.kept) > maxRestored {
-		if err := os.Remove(a.kept[0]); err != nil {
+	fi, err := os.Stat(to)
+	if err != nil {
+		return nil, err
+	}
+	a.kept = append(a.kept, restored{to, fi.Size()})
+	a.size += fi.Size()
+	for a.size > maxRestored && len(a.kept) > 2 {
+		if err := os.Remove(a.kept[0].path); err != nil {
 			return nil, &Error{Op: "remove restored WAL", Err: err}
 		}
+		a.size -= a.kept[0].size
 		a.kept = a.kept[1:]
 	}
 	return os.Open(to)
@@ -156,7 +169,7 @@ func (t *target) openOwnWAL(name string) (f *os.File, err error) {
 		f, err = t.openAside(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) && t.resume.ownsWAL(name) {
-		f, err = t.open("pg_wal/" + name)
+		f, err = t.openFile("pg_wal/" + name)
 	}
 	return f, err
 }
@@ -165,7 +178,7 @@ func (t *target) openAside(name string) (*os.File, error) {
 	if !t.resume.ownsWAL(name) {
 		return nil, fs.ErrNotExist
 	}
-	return t.open(asideDir + "/" + name)
+	return t.openFile(asideDir + "/" + name)
 }
 
 // readWAL reads a small file as openWAL finds it.
@@ -175,11 +188,7 @@ func (t *target) readWAL(ctx context.Context, name string, limit int64) (b []byt
 		return nil, err
 	}
 	defer closing(&err, f.Close)
-	b, err = io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("read %s: more than the %d bytes that such a file can have", name, limit)
-	}
-	return b, err
+	return readAll(f, name, limit)
 }
 
 // inArchive tells whether the archive has a file; false without an archive.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,18 @@ func TestExpandRestoreCommand(t *testing.T) {
 	if want := "cp /a/F /to/F; date +%s 100% %x; clean 000000000000000000000000 %"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+func listNames(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 func TestArchive(t *testing.T) {
@@ -47,6 +60,24 @@ func TestArchive(t *testing.T) {
 	}
 	if _, err := a.open(t.Context(), "missing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: got %v, want fs.ErrNotExist", err)
+	}
+	// Of large segments only two are kept at a time.
+	const size = maxRestored/2 + 1
+	for _, name := range []string{"1", "2", "3"} {
+		large := filepath.Join(store, name)
+		if err := errors.Join(os.WriteFile(large, nil, 0o600), os.Truncate(large, size)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := a.open(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if names := listNames(t, a.dir); !slices.Equal(names, []string{"2", "3"}) || a.size != 2*size {
+		t.Errorf("kept are %q of %d bytes; want 2 and 3", names, a.size)
 	}
 	dir := a.dir
 	if err := a.close(); err != nil {

@@ -129,14 +129,16 @@ func readRecords(j records) (r *resume, done bool, err error) {
 				return fmt.Errorf("%w: plan format %d, this program knows %d", journal.ErrNewerFormat, open.Format, PlanFormat)
 			}
 		case recordEntries:
-			var es []Entry
+			var es []journalledEntry
 			if err := json.Unmarshal(payload, &es); err != nil {
 				return err
 			}
 			if open == nil {
 				return fmt.Errorf("%w: entries before a plan", journal.ErrDamaged)
 			}
-			open.Entries = append(open.Entries, es...)
+			for _, e := range es {
+				open.Entries = append(open.Entries, e.entry())
+			}
 		case recordReady:
 			if open == nil {
 				return fmt.Errorf("%w: an end without a plan", journal.ErrDamaged)

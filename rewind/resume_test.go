@@ -1,6 +1,7 @@
 package rewind
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,5 +60,26 @@ func TestOwnsWAL(t *testing.T) {
 	}
 	if !(*resume)(nil).ownsWAL("000000020000000000000005") {
 		t.Error("without an interrupted run everything in pg_wal is the target's")
+	}
+}
+
+// TestJournalledNames: names come back from the journal as they were, also those
+// that are not UTF-8.
+func TestJournalledNames(t *testing.T) {
+	want := []Entry{{Path: "base/5/l\xfcst", Action: ActionCopy, Kind: KindFile}, {Path: "base/5/ü\n'\"", Action: ActionRemove, Kind: KindDir}}
+	b, err := json.Marshal(journalled(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read []journalledEntry
+	if err := json.Unmarshal(b, &read); err != nil {
+		t.Fatal(err)
+	}
+	var got []Entry
+	for _, e := range read {
+		got = append(got, e.entry())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entries (-want +got):\n%s\nin the journal: %s", diff, b)
 	}
 }

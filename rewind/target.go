@@ -3,10 +3,12 @@ package rewind
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -57,9 +59,9 @@ func openTarget(dir string) (*target, error) {
 // mountLinks opens what the links for pg_wal and the tablespaces point to.
 func (t *target) mountLinks() error {
 	links := []string{"pg_wal"}
-	spaces, err := fs.ReadDir(t.mounts[0].root.FS(), "pg_tblspc")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return &Error{Op: "list directory", Path: "pg_tblspc", Err: err}
+	spaces, err := t.readDir("pg_tblspc")
+	if err != nil {
+		return err
 	}
 	for _, s := range spaces {
 		links = append(links, "pg_tblspc/"+s.Name())
@@ -93,7 +95,8 @@ func (t *target) mountLink(link string) error {
 	}
 	root, err := os.OpenRoot(to)
 	if err != nil {
-		return &Error{Op: "open what the link points to", Path: link, Err: errors.Join(ErrNotDataDir, err)}
+		return &Error{Op: "open what the link points to", Path: link, Err: errors.Join(ErrNotDataDir, err),
+			Advice: "mount what belongs there; or, if it is a tablespace that was dropped, remove the link"}
 	}
 	t.mounts = append(t.mounts, mount{prefix: link, dir: to, root: root})
 	return nil
@@ -134,9 +137,27 @@ func (t *target) at(p string) (mount, string) {
 	return mount{}, p
 }
 
+// open opens a file or directory for reading, and waits for nobody: a pipe that
+// lies where a file is looked for must not hang the work.
 func (t *target) open(p string) (*os.File, error) {
 	m, name := t.at(p)
-	return m.root.Open(name)
+	return m.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+}
+
+// openFile opens a regular file for reading.
+func (t *target) openFile(p string) (*os.File, error) {
+	f, err := t.open(p)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%w: %s is no regular file", ErrNotDataDir, p)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func (t *target) lstat(p string) (fs.FileInfo, error) {
@@ -152,17 +173,25 @@ func (t *target) exists(p string) (bool, error) {
 	return err == nil, err
 }
 
+// isMissing is true for a file that is not there.
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
 // readFile reads a small file of at most limit bytes.
-func (t *target) readFile(p string, limit int64) ([]byte, error) {
-	fi, err := t.lstat(p)
+func (t *target) readFile(p string, limit int64) (b []byte, err error) {
+	f, err := t.openFile(p)
 	if err != nil {
 		return nil, err
 	}
-	if fi.Size() > limit {
-		return nil, fmt.Errorf("read %s: %d bytes are more than the %d such a file can have", p, fi.Size(), limit)
+	defer closing(&err, f.Close)
+	return readAll(f, p, limit)
+}
+
+func readAll(f io.Reader, p string, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("read %s: more than the %d bytes that such a file can have", p, limit)
 	}
-	m, name := t.at(p)
-	return m.root.ReadFile(name)
+	return b, err
 }
 
 // realPath is where p lies on disk, for system calls that need a path.
@@ -174,9 +203,9 @@ func (t *target) realPath(p string) string {
 // list calls fn for everything in the directory, parents first. Directories
 // that are not PostgreSQL's own are named but not entered unless t.foreign is
 // set: what is in them is none of our business. Entries that vanish meanwhile are left out.
-func (t *target) list(fn func(File) error) error { return t.listDir("", fn) }
+func (t *target) list(m pg.Major, fn func(File) error) error { return t.listDir("", m, fn) }
 
-func (t *target) listDir(dir string, fn func(File) error) error {
+func (t *target) listDir(dir string, m pg.Major, fn func(File) error) error {
 	entries, err := t.readDir(dir)
 	if err != nil {
 		return err
@@ -188,7 +217,7 @@ func (t *target) listDir(dir string, fn func(File) error) error {
 			continue
 		}
 		if err != nil {
-			return &Error{Op: "look at", Path: p, Err: err}
+			return unreadable("look at", p, err)
 		}
 		f, err := t.describe(p, fi)
 		if err != nil {
@@ -200,8 +229,8 @@ func (t *target) listDir(dir string, fn func(File) error) error {
 		if err := fn(f); err != nil {
 			return err
 		}
-		if t.entered(f) {
-			if err := t.listDir(p, fn); err != nil {
+		if t.entered(f, m) {
+			if err := t.listDir(p, m, fn); err != nil {
 				return err
 			}
 		}
@@ -209,20 +238,40 @@ func (t *target) listDir(dir string, fn func(File) error) error {
 	return nil
 }
 
-func (t *target) readDir(dir string) ([]fs.DirEntry, error) {
-	m, name := t.at(dir)
-	if name == "" {
-		name = "."
+// readDir lists a directory in the order of names; nothing when it is not there.
+// Not by fs.ReadDir, which refuses names that are not UTF-8.
+func (t *target) readDir(dir string) (entries []fs.DirEntry, err error) {
+	if dir == "" {
+		dir = "."
 	}
-	entries, err := fs.ReadDir(m.root.FS(), name)
-	if errors.Is(err, fs.ErrNotExist) && dir != "" {
+	f, err := t.open(dir)
+	if errors.Is(err, fs.ErrNotExist) && dir != "." {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, &Error{Op: "list directory", Path: dir, Err: err}
+		return nil, unreadable("list directory", dir, err)
 	}
+	defer closing(&err, f.Close)
+	if entries, err = f.ReadDir(-1); err != nil {
+		return nil, unreadable("list directory", dir, err)
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return entries, nil
 }
+
+// unreadable says which file of the target cannot be looked at. What may not be
+// read may not be replaced either.
+func unreadable(op, p string, err error) error {
+	e := &Error{Op: op, Path: p, Err: err}
+	if errors.Is(err, fs.ErrPermission) {
+		e.Err = errors.Join(ErrNotWritable, err)
+		e.Advice = adviceOwner
+	}
+	return e
+}
+
+// adviceOwner is for what belongs to somebody else.
+const adviceOwner = "give the file or directory to the owner of the data directory, with write permission, and try again"
 
 // names are the names in a directory; none when it is not there.
 func (t *target) names(dir string) (map[string]bool, error) {
@@ -263,13 +312,16 @@ func (t *target) closed(f File) bool {
 	return f.Kind == KindDir && t.foreign && !pg.InDataDirs(f.Path) && unix.Access(t.realPath(f.Path), unix.R_OK|unix.X_OK) != nil
 }
 
-// entered tells whether list goes into f.
-func (t *target) entered(f File) bool {
-	switch f.Kind {
-	case KindDir:
-		return (pg.InDataDirs(f.Path) || t.foreign) && f.Path != walDir && f.Path != JournalDir
-	case KindLink:
+// entered tells whether list goes into f. In pg_wal only two directories are
+// PostgreSQL's: what lies in others may look like WAL, and is somebody's copy.
+func (t *target) entered(f File, m pg.Major) bool {
+	switch {
+	case f.Kind == KindLink:
 		return path.Dir(f.Path) == "pg_tblspc"
+	case f.Kind != KindDir || pg.Guest(f.Path, m) || f.Path == JournalDir:
+		return false
+	case path.Dir(f.Path) == "pg_wal":
+		return f.Path == "pg_wal/archive_status" || f.Path == "pg_wal/summaries"
 	}
-	return false
+	return pg.InDataDirs(f.Path) || t.foreign
 }

@@ -160,6 +160,18 @@ func (w *writer) create(p string) (*os.File, error) {
 	return f, nil
 }
 
+// makeEmpty makes a file without content.
+func (w *writer) makeEmpty(p string) error {
+	f, err := w.create(p)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return w.fail("create file", p, err)
+	}
+	return nil
+}
+
 // modify opens a file for writing as it is.
 func (w *writer) modify(p string) (*os.File, error) {
 	m, name := w.at(p)

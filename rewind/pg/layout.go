@@ -51,6 +51,22 @@ func Excluded(p string) bool {
 	return false
 }
 
+// Guest tells whether a path in one of PostgreSQL's own directories is none of
+// PostgreSQL's for all that, and so the node's own: what a file system keeps in
+// its root where one is mounted there, and what lies in a tablespace's location
+// beside the directory of this major, be it another cluster's or the one from
+// before an upgrade.
+func Guest(p string, m Major) bool {
+	parts := strings.SplitN(p, "/", 4)
+	switch {
+	case len(parts) < 2 || !InDataDirs(p):
+		return false
+	case parts[1] == "lost+found":
+		return true
+	}
+	return len(parts) > 2 && parts[0] == "pg_tblspc" && parts[2] != TablespaceDir(m)
+}
+
 // derived tells whether some part of a path is a temporary file or the relation
 // cache's: PG_TEMP_FILES_DIR and PG_TEMP_FILE_PREFIX in common/file_utils.h,
 // RELCACHE_INIT_FILENAME in utils/relcache.h.

@@ -37,6 +37,25 @@ func TestExcluded(t *testing.T) {
 	}
 }
 
+func TestGuest(t *testing.T) {
+	for _, p := range []string{
+		"base/lost+found", "pg_wal/lost+found/x", "pg_tblspc/16390/lost+found", "pg_tblspc/16390/PG_14_202107181/5/1", "pg_tblspc/16390/mine/file",
+		"pg_tblspc/16390/PG_15_2022090611",
+	} {
+		if !pg.Guest(p, 15) {
+			t.Errorf("Guest(%q) = false", p)
+		}
+	}
+	for _, p := range []string{
+		"base", "base/5", "base/5/lost+found", "lost+found", "log/lost+found", "pg_tblspc", "pg_tblspc/16390", "pg_tblspc/16390/PG_15_202209061",
+		"pg_tblspc/16390/PG_15_202209061/5/1", "pg_wal/000000010000000000000001", "mine/16390/PG_14_202107181",
+	} {
+		if pg.Guest(p, 15) {
+			t.Errorf("Guest(%q) = true", p)
+		}
+	}
+}
+
 func TestInDataDirs(t *testing.T) {
 	for _, p := range []string{
 		"base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact", "pg_notify", "pg_replslot",

@@ -55,6 +55,10 @@ func OpenDir(path string) (*Dir, error) {
 	return d, nil
 }
 
+// LocalDir is the directory; see rewind.Engine, which asks for it so as not to
+// write where the source lies.
+func (d *Dir) LocalDir() string { return d.path }
+
 // Close closes the directories.
 func (d *Dir) Close() error {
 	d.mu.Lock()
