@@ -3,6 +3,7 @@ package rewind_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,7 +66,7 @@ func TestRefusesSharedPlaces(t *testing.T) {
 
 	try := func(name string, want error, spoil func(n *rewindtest.Node)) {
 		t.Run(name, func(t *testing.T) {
-			n := old.Clone(t, "clone of "+name)
+			n := old.Clone(t, fmt.Sprint("clone", len(name)))
 			if spoil != nil {
 				spoil(n)
 			}

@@ -1,6 +1,7 @@
 package rewind
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -70,7 +71,7 @@ func checkWritable(t *target, p string, checked map[string]bool) error {
 		return nil
 	}
 	checked[p] = true
-	return checkAccess(p, t.realPath(p))
+	return checkAccess(cmp.Or(p, t.dir), t.realPath(p))
 }
 
 func checkAccess(p, realPath string) error {
