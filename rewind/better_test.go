@@ -123,7 +123,12 @@ func openTransaction(t *testing.T, n *rewindtest.Node, sql string) (commit func(
 // newPrimary makes a quiet one on which AmCheck works, and on its standbys.
 func newPrimary(t *testing.T) *rewindtest.Node {
 	t.Helper()
-	return newPrimaryOn(t, rewindtest.Newest(t), quietCluster())
+	return newPrimaryWith(t, quietCluster())
+}
+
+func newPrimaryWith(t *testing.T, opts rewindtest.Options) *rewindtest.Node {
+	t.Helper()
+	return newPrimaryOn(t, rewindtest.Newest(t), opts)
 }
 
 func newPrimaryOn(t *testing.T, install rewindtest.Install, opts rewindtest.Options) *rewindtest.Node {
