@@ -139,7 +139,7 @@ func TestDatabaseStrategies(t *testing.T) {
 			})
 			n.Checkpoint()
 		},
-		old: change(1), leader: change(2), sameNumbers: true, kill: true, stockFails: true,
+		old: change(1), leader: change(2), sameNumbers: true, kill: true,
 	}.compareWays(t)
 }
 
