@@ -47,20 +47,30 @@ func Compare(a, b *Node) ([]string, error) {
 	}
 }
 
+// compareOnce reads the standby of the two first: reading sets hint bits on a
+// primary, and the page images that are logged for them would repair a standby
+// that is wrong before anybody looked.
 func compareOnce(a, b *Node) ([]string, error) {
-	var stateB contents
-	var errB error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		stateB, errB = b.contents()
-	}()
-	stateA, errA := a.contents()
-	<-done
-	if err := errors.Join(errA, errB); err != nil {
+	standby, err := b.InRecovery()
+	if err != nil {
 		return nil, err
 	}
-	return stateA.compare(stateB, a.Name, b.Name), nil
+	if standby {
+		return compareInOrder(b, a)
+	}
+	return compareInOrder(a, b)
+}
+
+func compareInOrder(first, second *Node) ([]string, error) {
+	before, err := first.Contents()
+	if err != nil {
+		return nil, err
+	}
+	after, err := second.Contents()
+	if err != nil {
+		return nil, err
+	}
+	return before.Diff(after, first.Name, second.Name), nil
 }
 
 // catchUp waits for the standby of the two; false when there is none.
@@ -78,8 +88,8 @@ func catchUp(a, b *Node) (bool, error) {
 	return false, nil
 }
 
-// contents is what a node holds, by "database schema.table".
-type contents struct {
+// Contents is what a node holds, by "database schema.table".
+type Contents struct {
 	tables    map[string]string
 	sequences map[string]sequence
 }
@@ -98,8 +108,9 @@ func (n *Node) databases() ([]string, error) {
 	return names, err
 }
 
-func (n *Node) contents() (contents, error) {
-	c := contents{tables: map[string]string{}, sequences: map[string]sequence{}}
+// Contents reads every table and sequence: see Compare.
+func (n *Node) Contents() (Contents, error) {
+	c := Contents{tables: map[string]string{}, sequences: map[string]sequence{}}
 	databases, err := n.databases()
 	if err != nil {
 		return c, err
@@ -120,7 +131,7 @@ const hashQuery = `SELECT format('SELECT %L, count(*) || '' rows, hash '' || coa
 const sequenceQuery = `SELECT format('SELECT %L, last_value, is_called, %s FROM %s', seqrelid::regclass, seqincrement, seqrelid::regclass)
 	FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid WHERE relpersistence = 'p' ORDER BY seqrelid`
 
-func (n *Node) readDatabase(c contents, db string) error {
+func (n *Node) readDatabase(c Contents, db string) error {
 	s, err := n.session(db)
 	if err != nil {
 		return err
@@ -177,7 +188,11 @@ func (s *session) unionOf(query string) ([][]string, error) {
 	return rows, nil
 }
 
-func (c contents) compare(other contents, nameA, nameB string) []string {
+// Tables counts the tables that were read.
+func (c Contents) Tables() int { return len(c.tables) }
+
+// Diff says in what the contents of two nodes differ.
+func (c Contents) Diff(other Contents, nameA, nameB string) []string {
 	var diff []string
 	for _, table := range keysOfBoth(c.tables, other.tables) {
 		inA, inB := orMissing(c.tables, table), orMissing(other.tables, table)

@@ -129,6 +129,9 @@ func newNode(root, name string, pg Install, opts Options) (*Node, error) {
 func (n *Node) base() string { return filepath.Dir(n.Dir) }
 
 func (n *Node) initdb() error {
+	if n.opts.Template != "" {
+		return CopyDir(n.opts.Template, n.Dir)
+	}
 	pwfile := ""
 	if n.opts.Password != "" {
 		pwfile = filepath.Join(n.base(), "pwfile")

@@ -12,6 +12,9 @@ import (
 type Options struct {
 	// Name is the primary's directory and application_name; "primary" if empty.
 	Name string
+	// Template is a stopped data directory to begin with a copy of, instead of
+	// running initdb; InitArgs, WalSegSize and NoChecksums must be those of it.
+	Template string
 	// InitArgs are further arguments for initdb.
 	InitArgs []string
 	// Conf holds settings for postgresql.conf that add to the harness's own or

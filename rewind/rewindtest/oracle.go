@@ -20,16 +20,23 @@ func PgRewind(t testing.TB, pg Install, targetDir, sourceConninfo string, extra 
 	return err
 }
 
-// RejoinByPgRewind makes the stopped node a standby of source as an operator
-// would with PostgreSQL alone: pg_rewind -R with the node's own configuration put
-// back afterwards, then start and wait until it has caught up.
-func (n *Node) RejoinByPgRewind(source *Node) error {
-	out, err := runProgram(n.Install, source.environ(), "pg_rewind", "--target-pgdata", n.Dir, "--no-sync",
+// RewindByPgRewind makes the stopped node a standby of source, but does not
+// start it: pg_rewind -R, with the node's own configuration put back afterwards.
+func (n *Node) RewindByPgRewind(source *Node) (output string, err error) {
+	output, err = runProgram(n.Install, source.environ(), "pg_rewind", "--target-pgdata", n.Dir, "--no-sync",
 		"--write-recovery-conf", "--source-server", source.plainConninfo("application_name="+quoteConninfo(n.Name)))
 	if err != nil {
-		return err
+		return output, err
 	}
-	if err := n.WriteConf(); err != nil {
+	return output, n.WriteConf()
+}
+
+// RejoinByPgRewind makes the stopped node a standby of source as an operator
+// would with PostgreSQL alone: RewindByPgRewind, then start and wait until it has
+// caught up.
+func (n *Node) RejoinByPgRewind(source *Node) error {
+	out, err := n.RewindByPgRewind(source)
+	if err != nil {
 		return err
 	}
 	if err := n.Start(); err != nil {
@@ -67,18 +74,24 @@ func AmCheck(t testing.TB, n *Node) {
 		t.Logf("indexes not checked: %s has no amcheck extension", n.Install)
 		return
 	}
+	if err := n.AmCheck(); err != nil {
+		t.Error(err)
+	}
+}
+
+// AmCheck is the function of that name, for an installation with amcheck.
+func (n *Node) AmCheck() error {
 	standby, err := n.InRecovery()
 	if err == nil && !standby {
 		err = installAmcheck(n)
 	}
-	if err == nil && n.Install.Has("pg_amcheck") {
-		err = n.amCheck()
-	} else if err == nil {
-		err = n.amCheckBySQL()
+	switch {
+	case err != nil:
+		return err
+	case n.Install.Has("pg_amcheck"):
+		return n.amCheck()
 	}
-	if err != nil {
-		t.Error(err)
-	}
+	return n.amCheckBySQL()
 }
 
 func (n *Node) amCheck() error {
@@ -122,13 +135,16 @@ func (n *Node) amCheckBySQL() error {
 // that was not shut down cleanly.
 func Checksums(t testing.TB, pg Install, dir string) {
 	t.Helper()
-	var err error
-	if pg.Has("pg_checksums") {
-		_, err = runProgram(pg, cleanEnviron(), "pg_checksums", "--check", "-D", dir)
-	} else {
-		err = checksumsByHand(pg, dir)
-	}
-	if err != nil {
+	if err := VerifyChecksums(pg, dir); err != nil {
 		t.Error(err)
 	}
+}
+
+// VerifyChecksums is Checksums with an error.
+func VerifyChecksums(pg Install, dir string) error {
+	if !pg.Has("pg_checksums") {
+		return checksumsByHand(pg, dir)
+	}
+	_, err := runProgram(pg, cleanEnviron(), "pg_checksums", "--check", "-D", dir)
+	return err
 }

@@ -1,0 +1,210 @@
+package torture
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/failback-hook/failback-hook/rewind/pg"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
+)
+
+// stockPatience is how long a node that stock pg_rewind has made may take to
+// catch up: when it is wrong it never does.
+const stockPatience = 20 * time.Second
+
+// check compares a node with its leader, and so what stock pg_rewind makes of
+// the same node.
+func (p *player) check(s Step) error {
+	n, leader := p.nodes[s.Node], p.nodes[s.With]
+	if p.s.Settings.Conf["autovacuum"] != "off" { // it sets hints on the leader, and cancels what we ask standbys
+		if err := leader.SetConf("autovacuum", "off"); err != nil {
+			return err
+		}
+	}
+	tli, err := leader.Timeline()
+	if err != nil {
+		return err
+	}
+	if err := leader.WaitStreaming(n.Name, tli); err != nil {
+		return fmt.Errorf("%w\n%s", err, n.Log(20))
+	}
+	if err := n.WaitForCatchup(leader); err != nil {
+		return err
+	}
+	stock := p.rejoinStock(n.Name, leader)
+	ours, err := n.Contents()
+	if err != nil {
+		return err
+	}
+	stock.read()
+	want, err := leader.Contents()
+	if err != nil {
+		return err
+	}
+	diff := ours.Diff(want, n.Name, leader.Name)
+	p.judge(stock, want, len(diff) > 0)
+	if err := p.discard(stock); err != nil {
+		return err
+	}
+	if len(diff) > 0 {
+		return fmt.Errorf("%s differs from %s:\n%s", n.Name, leader.Name, strings.Join(diff, "\n"))
+	}
+	return p.indexes(n)
+}
+
+// indexes checks what the node's indexes say.
+func (p *player) indexes(n *rewindtest.Node) error {
+	if p.install.HasExtension("amcheck") {
+		if err := n.AmCheck(); err != nil {
+			return err
+		}
+	}
+	return probe(n)
+}
+
+// stocked is what pg_rewind made of the copy that was kept for it.
+type stocked struct {
+	node     *rewindtest.Node // nil where there is none
+	contents rewindtest.Contents
+	err      error
+	refused  bool // err is pg_rewind's own
+}
+
+// rejoinStock lets pg_rewind have the copy.
+func (p *player) rejoinStock(node string, leader *rewindtest.Node) *stocked {
+	s := &stocked{node: p.nodes[stockName(node)]}
+	if s.node == nil {
+		return s
+	}
+	out, err := s.node.RewindByPgRewind(leader)
+	if err != nil {
+		s.err, s.refused = err, true
+		return s
+	}
+	p.trace("stock pg_rewind of %s: %s", node, out)
+	if s.err = s.node.Start(); s.err == nil {
+		s.err = replayed(s.node, leader)
+	}
+	return s
+}
+
+// replayed waits until a standby has replayed what its leader has written.
+func replayed(n, leader *rewindtest.Node) error {
+	if err := leader.Exec("SELECT pg_logical_emit_message(true, 'torture', '')"); err != nil {
+		return err
+	}
+	end, err := leader.EndOfWAL()
+	if err != nil {
+		return err
+	}
+	return until(stockPatience, func() (bool, error) {
+		v, err := n.Value("SELECT coalesce(pg_last_wal_replay_lsn(), '0/0')")
+		if err != nil {
+			return false, err
+		}
+		lsn, err := pg.ParseLSN(v)
+		return lsn >= end, err
+	})
+}
+
+func (s *stocked) read() {
+	if s.node != nil && s.err == nil {
+		s.contents, s.err = s.node.Contents()
+	}
+}
+
+// judge notes the worst that pg_rewind did.
+func (p *player) judge(s *stocked, want rewindtest.Contents, oursDiffers bool) {
+	if s.node == nil {
+		return
+	}
+	verdict, says := Right, ""
+	switch {
+	case s.refused:
+		verdict, says = Refused, s.err.Error()
+	case s.err != nil:
+		verdict, says = Wrong, s.err.Error()
+	default:
+		if diff := s.contents.Diff(want, "stock", "the leader"); len(diff) > 0 {
+			verdict, says = Wrong, strings.Join(diff, "\n")
+		}
+	}
+	p.trace("stock is %s: %s", verdict, says)
+	if oursDiffers {
+		says += " (ours differs as well)"
+	}
+	rank := map[Verdict]int{Absent: 0, Right: 1, Refused: 2, Wrong: 3}
+	if rank[verdict] > rank[p.result.Stock] {
+		p.result.Stock, p.result.StockSays = verdict, says
+	}
+}
+
+func (p *player) discard(s *stocked) error {
+	if s.node == nil {
+		return nil
+	}
+	delete(p.nodes, s.node.Name)
+	return s.node.Close()
+}
+
+// final makes the node the leader and writes to everything, with its pages' checksums
+// looked at before and after.
+func (p *player) final(s Step) error {
+	n, leader := p.nodes[s.Node], p.nodes[s.With]
+	prepared, err := preparedOn(leader)
+	if err != nil {
+		return err
+	}
+	if err := n.WaitForCatchup(leader); err != nil {
+		return err
+	}
+	if err := errors.Join(leader.Stop(rewindtest.Immediate), p.checksums(n), n.Start(), n.Promote()); err != nil {
+		return err
+	}
+	got, err := preparedOn(n)
+	if err != nil {
+		return err
+	}
+	if got != prepared {
+		return fmt.Errorf("prepared transactions %q, on the leader %q", got, prepared)
+	}
+	if err := finishPrepared(n); err != nil {
+		return err
+	}
+	for _, db := range []string{firstDB, secondDB} {
+		if err := n.ExecIn(db, finalSQL()...); err != nil {
+			return fmt.Errorf("write on the promoted node: %w", err)
+		}
+	}
+	if err := p.indexes(n); err != nil {
+		return fmt.Errorf("after writing on the promoted node: %w", err)
+	}
+	return p.checksums(n)
+}
+
+// checksums stops the node and verifies its pages where they have checksums.
+func (p *player) checksums(n *rewindtest.Node) error {
+	if err := n.Stop(rewindtest.Fast); err != nil || !p.s.Settings.Checksums {
+		return err
+	}
+	return rewindtest.VerifyChecksums(p.install, n.Dir)
+}
+
+func preparedOn(n *rewindtest.Node) (string, error) {
+	return n.Value("SELECT coalesce(string_agg(gid || ' in ' || database || ' as ' || transaction, ', ' ORDER BY gid), 'none') FROM pg_prepared_xacts")
+}
+
+func finishPrepared(n *rewindtest.Node) error {
+	rows, err := n.Query("SELECT database, 'ROLLBACK PREPARED ' || quote_literal(gid) FROM pg_prepared_xacts")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := n.ExecIn(row[0], row[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
