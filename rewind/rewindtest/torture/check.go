@@ -170,7 +170,7 @@ func (p *player) final(s Step) error {
 	if got != prepared {
 		return fmt.Errorf("prepared transactions %q, on the leader %q", got, prepared)
 	}
-	if err := finishPrepared(n); err != nil {
+	if err := finishPrepared(n, "ROLLBACK"); err != nil {
 		return err
 	}
 	for _, db := range []string{firstDB, secondDB} {
@@ -196,13 +196,14 @@ func preparedOn(n *rewindtest.Node) (string, error) {
 	return n.Value("SELECT coalesce(string_agg(gid || ' in ' || database || ' as ' || transaction, ', ' ORDER BY gid), 'none') FROM pg_prepared_xacts")
 }
 
-func finishPrepared(n *rewindtest.Node) error {
-	rows, err := n.Query("SELECT database, 'ROLLBACK PREPARED ' || quote_literal(gid) FROM pg_prepared_xacts")
+// finishPrepared ends prepared transactions, by each of the ways in turn.
+func finishPrepared(n *rewindtest.Node, ways ...string) error {
+	rows, err := n.Query("SELECT database, quote_literal(gid) FROM pg_prepared_xacts ORDER BY gid")
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		if err := n.ExecIn(row[0], row[1]); err != nil {
+	for i, row := range rows {
+		if err := n.ExecIn(row[0], ways[i%len(ways)]+" PREPARED "+row[1]); err != nil {
 			return err
 		}
 	}

@@ -37,6 +37,7 @@ type generator struct {
 	how      string   // how the fork comes about
 	open     []string // sessions with a transaction in progress
 	running  bool     // writers are at work on the old primary
+	torn     bool     // a primary was left by promotion while statements were at work on it
 }
 
 func (g *generator) chance(percent int) bool { return g.rng.IntN(100) < percent }
@@ -246,7 +247,7 @@ func (g *generator) fork() {
 	promote := Step{Op: OpPromote, Node: leaderNode}
 	switch g.how {
 	case "live":
-		g.running = true
+		g.running, g.torn = true, true
 		g.add(Step{Op: OpLoad, Node: oldNode, Seed: g.seed(), Count: g.between(1, 3)},
 			Step{Op: OpAwait, Node: oldNode, Count: g.between(1, 20)}, promote)
 	case "cut":
@@ -421,6 +422,7 @@ func (g *generator) comeBack() {
 	} else {
 		g.add(rejoin)
 	}
+	g.settle(leader)
 	g.add(Step{Op: OpCheck, Node: g.target, With: leader})
 	final := g.target
 	if leader == secondNode { // the first leader comes back as well
@@ -428,6 +430,15 @@ func (g *generator) comeBack() {
 		final = choose(g, g.target, leaderNode)
 	}
 	g.add(Step{Op: OpFinal, Node: final, With: leader})
+}
+
+// settle ends prepared transactions where others were in progress at a fork. Of
+// those a standby learns the end only when no older one is running, and so a
+// prepared one makes it keep their exclusive locks: nobody could read there.
+func (g *generator) settle(leader string) {
+	if g.torn || g.chance(30) {
+		g.add(Step{Op: OpSettle, Node: leader}, Step{Op: OpCheckpoint, Node: leader})
+	}
 }
 
 // failOver promotes the second standby.
@@ -439,6 +450,7 @@ func (g *generator) failOver() string {
 	case 1:
 		g.add(Step{Op: OpCut, Node: secondNode}, g.work(leaderNode, 2, 10), Step{Op: OpStop, Node: leaderNode, With: choose(g, "fast", "immediate")})
 	case 2:
+		g.torn = true
 		g.add(Step{Op: OpLoad, Node: leaderNode, Seed: g.seed(), Count: 2}, Step{Op: OpAwait, Node: leaderNode, Count: g.between(1, 10)},
 			Step{Op: OpKill, Node: leaderNode}, Step{Op: OpQuiet, Node: leaderNode})
 	}

@@ -118,6 +118,8 @@ func (p *player) play(s Step) error {
 		return p.standby(s)
 	case OpInterrupt, OpRejoin:
 		return p.rejoin(s)
+	case OpSettle:
+		return finishPrepared(p.nodes[s.Node], "COMMIT", "ROLLBACK")
 	case OpCheck:
 		return p.check(s)
 	case OpFinal:

@@ -34,25 +34,30 @@ func finalSQL() []string {
 	}
 }
 
-// A question is one query that can be answered by an index and by a scan.
-type question struct{ index, sql string }
+// A question asks an index for rows, and a scan for the same.
+type question struct{ index, byIndex, byScan string }
 
 func questions() []question {
-	each := func(column, key string) string {
-		return fmt.Sprintf(`SELECT coalesce(sum(x.c), 0) FROM (SELECT DISTINCT %s AS v FROM s.k WHERE %s IS NOT NULL) d
-			CROSS JOIN LATERAL (SELECT count(*) AS c FROM s.k WHERE s.k.%s = d.v OFFSET 0) x`, key, key, column)
+	from := func(table, index, where string) question {
+		q := "SELECT count(*) FROM s." + table + " WHERE " + where
+		return question{index, q, q}
 	}
 	return []question{
-		{"k_tag", each("tag", "tag")},
-		{"k_text", "SELECT count(*) FROM s.k WHERE tag >= '0' AND tag < 'g'"},
-		{"k_k", "SELECT count(*) FROM s.k WHERE k >= 0"},
-		{"k_arr", "SELECT count(*) FROM s.k WHERE arr && (SELECT array_agg(g) FROM generate_series(0, 49) g)"},
-		{"k_word", "SELECT count(*) FROM s.k WHERE word @@ 'all'"},
-		{"k_span", "SELECT count(*) FROM s.k WHERE span && int4range(0, 100000)"},
-		{"k_at", "SELECT count(*) FROM s.k WHERE at <@ box '((0,0),(1000,1000))'"},
-		{"k_brin", "SELECT count(*) FROM s.k WHERE k BETWEEN 0 AND 5000"},
-		{"p_at", "SELECT count(*) FROM s.p WHERE at <@ box '((0,0),(2000,2000))'"},
-		{"gen_b", "SELECT count(*) FROM s.gen WHERE b >= '0'"},
+		{
+			"k_tag",
+			`SELECT coalesce(sum(x.c), 0) FROM (SELECT DISTINCT tag FROM s.k) d
+				CROSS JOIN LATERAL (SELECT count(*) AS c FROM s.k WHERE s.k.tag = d.tag OFFSET 0) x`,
+			"SELECT count(*) FROM s.k WHERE tag IS NOT NULL", // and not the same: it would take n² steps
+		},
+		from("k", "k_text", "tag >= '0' AND tag < 'g'"),
+		from("k", "k_k", "k >= 0"),
+		from("k", "k_arr", "arr && (SELECT array_agg(g) FROM generate_series(0, 49) g)"),
+		from("k", "k_word", "word @@ 'all'"),
+		from("k", "k_span", "span && int4range(0, 100000)"),
+		from("k", "k_at", "at <@ box '((0,0),(1000,1000))'"),
+		from("k", "k_brin", "k BETWEEN 0 AND 5000"),
+		from("p", "p_at", "at <@ box '((0,0),(2000,2000))'"),
+		from("gen", "gen_b", "b >= '0'"),
 	}
 }
 
@@ -74,11 +79,11 @@ func probe(n *rewindtest.Node) error {
 
 func probeIn(s *session) error {
 	for _, q := range questions() {
-		byIndex, err := s.query("RESET ALL; SET enable_seqscan = off; " + q.sql)
+		byIndex, err := s.query("RESET ALL; SET enable_seqscan = off; " + q.byIndex)
 		if err != nil {
 			return err
 		}
-		byScan, err := s.query("RESET ALL; SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; " + q.sql)
+		byScan, err := s.query("RESET ALL; SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; " + q.byScan)
 		if err != nil {
 			return err
 		}

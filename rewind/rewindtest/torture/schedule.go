@@ -64,6 +64,7 @@ const (
 	OpLook       Op = "look"       // read all tables
 	OpInterrupt  Op = "interrupt"  // begin to rewind the node from With, and break off
 	OpRejoin     Op = "rejoin"     // rewind the node from With, and start it
+	OpSettle     Op = "settle"     // end the primary's prepared transactions
 	OpCheck      Op = "check"      // compare the node with its leader With
 	OpFinal      Op = "final"      // stop the leader With, promote the node, and write
 )

@@ -77,6 +77,7 @@ func (t *Templates) make(name string, install rewindtest.Install, s Settings) (*
 // conf is what the installation can do of what the settings ask for.
 func (t *template) conf(conf map[string]string) map[string]string {
 	conf = maps.Clone(conf)
+	conf["wal_init_zero"] = "off" // so that new segments cost nothing
 	if conf["wal_compression"] == "lz4" && !t.lz4 {
 		conf["wal_compression"] = "on"
 	}
