@@ -35,10 +35,24 @@ func stock(t *testing.T, copied, leader *rewindtest.Node) {
 // where the standby was promoted before it became the target.
 func TestStandbyWithOpenTransaction(t *testing.T) {
 	t.Parallel()
-	openTransactionOverFork(t, rewindtest.Newest(t), false)
+	for _, c := range []struct {
+		name              string
+		promoted, younger bool
+	}{
+		{name: "since after it was made"},
+		{name: "since before it was made", younger: true},
+		{name: "promoted since", promoted: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			openTransactionOverFork(t, rewindtest.Newest(t), c.promoted, c.younger)
+		})
+	}
 }
 
-func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted bool) {
+// openTransactionOverFork makes the case. A standby that is younger than the
+// transaction has no WAL from when that began, and none of it is needed.
+func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted, younger bool) {
 	t.Helper()
 	primary := newPrimaryOn(t, install, quietCluster())
 	primary.Must(t).Exec(
@@ -46,9 +60,18 @@ func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted 
 		"INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 1000) i",
 		"CREATE TABLE dropped AS SELECT generate_series(1, 1000) i",
 		"CHECKPOINT")
+	var write func(sql string)
+	var commit func()
+	if younger {
+		write, commit = openTransaction(t, primary, "SELECT txid_current()")
+		primary.Must(t).Exec("SELECT pg_switch_wal()", "CHECKPOINT")
+	}
 	leader, target := primary.Standby(t, "leader"), primary.Standby(t, "target")
+	if !younger {
+		write, commit = openTransaction(t, primary, "SELECT txid_current()")
+	}
 	// The transaction writes, and a checkpoint follows, before the fork.
-	commit := openTransaction(t, primary, "INSERT INTO t SELECT 100000 + i, repeat('y', 200) FROM generate_series(1, 2000) i")
+	write("INSERT INTO t SELECT 100000 + i, repeat('y', 200) FROM generate_series(1, 2000) i")
 	primary.Must(t).Checkpoint()
 	primary.Must(t).Exec("CREATE TABLE after_checkpoint(i int)")
 	for _, n := range []*rewindtest.Node{leader, target} {
@@ -100,9 +123,9 @@ func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted 
 	rewindtest.CompareTables(t, leader, target)
 }
 
-// openTransaction runs a statement in a transaction that commits when the
-// function is called that comes back.
-func openTransaction(t *testing.T, n *rewindtest.Node, sql string) (commit func()) {
+// openTransaction runs a statement in a transaction; the functions that come
+// back run another one in it, and commit it.
+func openTransaction(t *testing.T, n *rewindtest.Node, sql string) (more func(sql string), commit func()) {
 	t.Helper()
 	ctx := context.Background()
 	conn, err := pgconn.Connect(ctx, n.Conninfo())
@@ -117,7 +140,7 @@ func openTransaction(t *testing.T, n *rewindtest.Node, sql string) (commit func(
 		}
 	}
 	exec("BEGIN; " + sql)
-	return func() { t.Helper(); exec("COMMIT") }
+	return exec, func() { t.Helper(); exec("COMMIT") }
 }
 
 // newPrimary makes a quiet one on which AmCheck works, and on its standbys.
@@ -338,7 +361,7 @@ func TestRunAgainBeforeStart(t *testing.T) {
 	}.make(t)
 	// A transaction that is open at the leader's last checkpoint, and has more
 	// to say than has reached the disk.
-	commit := openTransaction(t, leader, "INSERT INTO t SELECT generate_series(1, 10)")
+	_, commit := openTransaction(t, leader, "INSERT INTO t SELECT generate_series(1, 10)")
 	leader.Must(t).Exec("CHECKPOINT", "SELECT pg_logical_emit_message(false, 'a', repeat('b', 3000))")
 	bringBack(t, old, leader)
 	before := snapshot(t, old.Dir)

@@ -108,13 +108,15 @@ func searchCheckpoint(ctx context.Context, r *pgwal.Reader, t node, before pg.LS
 // the transaction has committed, which on the source it never did. Pages that
 // were written to by transactions in progress at the checkpoint therefore have
 // to be found too, and those transactions had written nothing before a
-// checkpoint whose next transaction id is theirs or an older one.
+// checkpoint whose next transaction id is theirs or an older one. Pages that this
+// server has not changed since it began to replay cannot be dirty, so that the
+// search ends there at the latest: of what was before, a standby that was made by
+// a base backup has no WAL.
 //
 // What counts is not what the node is now but what it was when it came by the
 // checkpoint: a standby that was promoted since has written such pages to its
 // disk all the same, with hints that it set while it was a standby, or, that
-// the transactions have aborted, right after it was one. No such page is older
-// than where recovery of this directory once began.
+// the transactions have aborted, right after it was one.
 func findScanStart(ctx context.Context, r *pgwal.Reader, t node, c commonCheckpoint) (pg.LSN, error) {
 	if !recoveredSince(t, c.LSN) || !precedes(c.oldestActive, c.nextXID) {
 		return c.LSN, nil
@@ -124,13 +126,13 @@ func findScanStart(ctx context.Context, r *pgwal.Reader, t node, c commonCheckpo
 	if err != nil || !precedes(c.oldestActive, c.nextXID) {
 		return c.LSN, err
 	}
-	if t.began == c.LSN {
+	if t.began.LSN == c.LSN { // there may be no WAL before it
 		return c.Redo, nil
 	}
 	k, err := searchCheckpoint(ctx, r, t, c.LSN, func(k commonCheckpoint) bool {
-		return k.LSN == t.began || !precedes(c.oldestActive, k.nextXID)
+		return !precedes(c.oldestActive, k.nextXID) || k.Redo <= t.began.Redo
 	})
-	return k.Redo, err
+	return min(c.LSN, max(k.Redo, t.began.Redo)), err
 }
 
 // precedes compares transaction ids modulo 2^32, as TransactionIdPrecedes in

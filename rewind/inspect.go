@@ -18,9 +18,11 @@ type node struct {
 	history  pg.History
 	// label is where a backup_label in the directory says to begin, nil for none.
 	label *Checkpoint
-	// began is the checkpoint from which recovery of this directory began once,
-	// as its last backup_label said; zero where that is not known.
-	began pg.LSN
+	// began is the checkpoint from which replay began when a server first ran on
+	// the directory, or ran on it for the first time since it was rewound: whatever
+	// its server has changed since has WAL from its redo position on. Zero where
+	// that is not known.
+	began Checkpoint
 }
 
 // maxHistorySize bounds a history file: a timeline switch a second for a day
@@ -119,29 +121,28 @@ func readTarget(ctx context.Context, t *target, j *resume) (node, error) {
 	if n.label, err = t.readLabel(c); err != nil {
 		return node{}, err
 	}
-	if n.began, err = t.readBegan(); err != nil {
+	if n.history, err = t.readHistory(ctx, n.timeline); err != nil {
 		return node{}, err
 	}
-	n.history, err = t.readHistory(ctx, n.timeline)
-	return n, err
+	if n.label == nil {
+		n.began = t.readBegan(n.history)
+	}
+	return n, nil
 }
 
-// readBegan reads the label that the server renamed when it had begun where it
-// said. One that cannot be understood says nothing.
-func (t *target) readBegan() (pg.LSN, error) {
-	const name = "backup_label.old"
-	b, err := t.readFile(name, pg.MaxLabelSize)
-	if isMissing(err) {
-		return 0, nil
-	}
+// readBegan reads what a server made of the backup_label that it began with. A
+// file that is missing, or says nothing about this history, is no error: it only
+// saves WAL from being asked for.
+func (t *target) readBegan(history pg.History) Checkpoint {
+	b, err := t.readFile("backup_label.old", pg.MaxLabelSize)
 	if err != nil {
-		return 0, &Error{Op: "read file", Path: name, Err: err}
+		return Checkpoint{}
 	}
 	l, err := pg.ParseBackupLabel(b)
-	if err != nil {
-		return 0, nil
+	if err != nil || history.At(l.StartLSN) != l.Timeline() {
+		return Checkpoint{}
 	}
-	return l.CheckpointLSN, nil
+	return Checkpoint{LSN: l.CheckpointLSN, Redo: l.StartLSN, Timeline: l.Timeline()}
 }
 
 // readLabel reads the backup_label of a directory that was rewound, or restored

@@ -219,7 +219,7 @@ func TestInsertedAndNotWritten(t *testing.T) {
 	}.make(t)
 	// The rest of the segment but 2000 bytes, and a record that goes over its end.
 	leader.Must(t).Exec("SELECT pg_switch_wal()", "CREATE TABLE first(i int)")
-	commit := openTransaction(t, leader, `INSERT INTO t VALUES (0, 'open');
+	_, commit := openTransaction(t, leader, `INSERT INTO t VALUES (0, 'open');
 		SELECT pg_logical_emit_message(false, 'a', repeat('b', (1048576 - 2000 - (pg_current_wal_insert_lsn() - '0/0') % 1048576 - 24 * 128)::int));
 		SELECT pg_logical_emit_message(false, 'a', repeat('b', 6000))`)
 	t.Log(leader.Must(t).Query("SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()"))

@@ -77,9 +77,9 @@ type Side struct {
 	Checkpoint pg.LSN `json:"checkpoint"`
 	// Label is where a backup_label says to begin replay; nil without one.
 	Label *Checkpoint `json:"label,omitempty"`
-	// Began is the checkpoint from which recovery of the directory began once;
-	// zero where that is not known.
-	Began pg.LSN `json:"began,omitempty"`
+	// Began is the checkpoint from which the server began when it first ran on
+	// the directory, or first since that was rewound; zero where that is not known.
+	Began Checkpoint `json:"began,omitzero"`
 	// Bytes is the size of the data directory without WAL.
 	Bytes int64 `json:"bytes"`
 	// Files counts its files.
