@@ -3,6 +3,7 @@ package torture
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -232,6 +233,11 @@ func (p *player) create(s Step) error {
 		return err
 	}
 	p.nodes[s.Node] = n
+	if !p.s.Settings.GroupRead {
+		if err := closeToGroup(n); err != nil {
+			return err
+		}
+	}
 	if p.s.Settings.Tablespace {
 		dir := filepath.Join(p.root, s.Node, "tablespace", "away")
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -241,17 +247,26 @@ func (p *player) create(s Step) error {
 			return err
 		}
 	}
-	for _, db := range []string{firstDB, secondDB} {
-		if db == secondDB {
-			if err := n.Exec("CREATE DATABASE " + secondDB); err != nil {
-				return err
-			}
-		}
-		if err := n.ExecIn(db, schemaSQL()...); err != nil {
+	return p.linkWAL(n)
+}
+
+// closeToGroup takes the group's rights away; the server goes by those of the
+// top directory when it starts.
+func closeToGroup(n *rewindtest.Node) error {
+	if err := n.Stop(rewindtest.Fast); err != nil {
+		return err
+	}
+	err := filepath.WalkDir(n.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type()&fs.ModeSymlink != 0 {
 			return err
 		}
-	}
-	return p.linkWAL(n)
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return os.Chmod(path, fi.Mode().Perm()&0o700)
+	})
+	return errors.Join(err, n.Start())
 }
 
 // linkWAL moves pg_wal out of the data directory where the settings say so.

@@ -29,7 +29,7 @@ func finalSQL() []string {
 		"INSERT INTO s.o2 SELECT -g, 'final' FROM generate_series(1, 300) g",
 		"REFRESH MATERIALIZED VIEW s.mv",
 		"SELECT lo_from_bytea(2000000, decode(repeat('00', 10000), 'hex'))",
-		"VACUUM",
+		"VACUUM s.k, s.p, s.toasted, s.e, s.part, s.gen, s.flip, s.mover, s.parent, s.child, s.o0, s.o1, s.o2",
 		"CREATE TABLE s.after_all AS SELECT * FROM s.k",
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// Templates are data directories to begin with, one for each installation and
-// kind of settings: initdb takes longer than a copy. Made when first asked for.
+// Templates are data directories to begin with, with schema, one for each
+// installation and kind of settings: initdb takes longer than a copy. Made when
+// first asked for.
 type Templates struct {
 	// Root is an existing directory to keep them in.
 	Root string
@@ -27,7 +28,7 @@ type template struct {
 }
 
 func (t *Templates) get(install rewindtest.Install, s Settings) (*template, error) {
-	name := fmt.Sprintf("t%d-%t-%d-%t", install.Major, s.Checksums, s.WALSegSize, s.GroupRead)
+	name := fmt.Sprintf("t%d-%t-%d", install.Major, s.Checksums, s.WALSegSize)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if made := t.made[name]; made != nil {
@@ -45,11 +46,10 @@ func (t *Templates) get(install rewindtest.Install, s Settings) (*template, erro
 }
 
 func (t *Templates) make(name string, install rewindtest.Install, s Settings) (*template, error) {
-	opts := rewindtest.Options{Name: name, WalSegSize: s.WALSegSize, NoChecksums: !s.Checksums}
-	if s.GroupRead {
-		opts.InitArgs = []string{"--allow-group-access"}
-	}
-	n, err := rewindtest.CreatePrimary(t.Root, install, opts)
+	n, err := rewindtest.CreatePrimary(t.Root, install, rewindtest.Options{
+		Name: name, WalSegSize: s.WALSegSize, NoChecksums: !s.Checksums,
+		InitArgs: []string{"--allow-group-access"}, // a schedule that wants none takes it away
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +59,9 @@ func (t *Templates) make(name string, install rewindtest.Install, s Settings) (*
 				return nil, err
 			}
 		}
+	}
+	if err := prepare(n); err != nil {
+		return nil, err
 	}
 	ways, err := n.Value("SELECT coalesce(enumvals::text, '') FROM pg_settings WHERE name = 'wal_compression'")
 	if err != nil {
@@ -72,6 +75,19 @@ func (t *Templates) make(name string, install rewindtest.Install, s Settings) (*
 		return nil, err
 	}
 	return &template{dir: dir, lz4: strings.Contains(ways, "lz4")}, n.Close()
+}
+
+// prepare makes the databases and their schema.
+func prepare(n *rewindtest.Node) error {
+	if err := n.Exec("CREATE DATABASE " + secondDB); err != nil {
+		return err
+	}
+	for _, db := range []string{firstDB, secondDB} {
+		if err := n.ExecIn(db, schemaSQL()...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // conf is what the installation can do of what the settings ask for.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -24,6 +25,7 @@ var (
 	one   = flag.Uint64("seed", 0, "play this seed only")
 	jobs  = flag.Int("jobs", 2, "how many to play at a time")
 	keep  = flag.String("keep", "", "keep the directories of failing seeds below this one")
+	trait = flag.String("trait", "", "play the next so many seeds that have this trait, as in target=ahead")
 	major = flag.Int("major", 0, "play on this major instead of the one that the seed picks")
 )
 
@@ -44,11 +46,15 @@ func TestSeeds(t *testing.T) {
 	run := &run{t: t, root: root, templates: &torture.Templates{Root: root}}
 	slots := make(chan struct{}, *jobs)
 	var wg sync.WaitGroup
-	for i := range count {
-		seed := first + uint64(i)
+	for seed := first; count > 0; seed++ {
+		install := pick(t, installs, seed)
+		if !has(torture.Generate(seed, install.Major), *trait) {
+			continue
+		}
+		count--
 		slots <- struct{}{}
 		wg.Go(func() {
-			run.play(seed, pick(t, installs, seed))
+			run.play(seed, install)
 			<-slots
 		})
 	}
@@ -70,14 +76,23 @@ func pick(t *testing.T, installs []rewindtest.Install, seed uint64) rewindtest.I
 	return installs[seed%uint64(len(installs))]
 }
 
+// has tells whether a schedule is of those that were asked for.
+func has(s torture.Schedule, traits string) bool {
+	for _, t := range strings.Fields(traits) {
+		if !slices.Contains(s.Traits, t) {
+			return false
+		}
+	}
+	return true
+}
+
 type run struct {
 	t         *testing.T
 	root      string
 	templates *torture.Templates
 
-	mu       sync.Mutex
-	summary  torture.Summary
-	failures map[string]int
+	mu      sync.Mutex
+	summary torture.Summary
 }
 
 func (r *run) play(seed uint64, install rewindtest.Install) {
@@ -114,7 +129,7 @@ func (r *run) play(seed uint64, install rewindtest.Install) {
 
 func shorten(s string) string {
 	if len(s) > 300 {
-		return s[:300] + "…"
+		return "…" + s[len(s)-300:]
 	}
 	return s
 }
