@@ -364,6 +364,9 @@ func (g *generator) aheadEnds() {
 	if g.received {
 		g.add(Step{Op: OpReceive, Node: aheadNode, With: oldNode})
 	} else if g.chance(80) {
+		if g.chance(60) {
+			g.add(Step{Op: OpExec, Node: oldNode, With: firstDB, SQL: moveRecoveryPoint()})
+		}
 		g.add(Step{Op: OpCatchup, Node: aheadNode, With: oldNode})
 	}
 	if g.chance(60) {
@@ -380,6 +383,17 @@ func (g *generator) aheadEnds() {
 		g.add(Step{Op: OpStop, Node: aheadNode, With: end})
 	}
 	g.add(Step{Op: OpStop, Node: oldNode, With: "immediate"})
+}
+
+// moveRecoveryPoint lets standbys set hints about everything that was committed
+// before: not before their minimum recovery point covers a commit do they, and
+// the commits of 32 transactions that follow each other. Dropping a table moves it.
+func moveRecoveryPoint() []string {
+	sql := make([]string, 0, 36)
+	for range 34 {
+		sql = append(sql, "SELECT txid_current()")
+	}
+	return append(sql, "CREATE TABLE s.moved (i int)", "DROP TABLE s.moved")
 }
 
 // comeBack rewinds, and compares.
@@ -407,7 +421,7 @@ func (g *generator) comeBack() {
 		g.trait("interrupted")
 		for range g.between(1, 2) {
 			broken := rejoin
-			broken.Op, broken.Count = OpInterrupt, choose(g, g.between(1, 20), g.between(20, 300), g.between(20, 1000))
+			broken.Op, broken.Count = OpInterrupt, choose(g, g.between(1, 15), g.between(10, 80), g.between(40, 300))
 			g.add(broken, g.work(leaderNode, 1, 10))
 		}
 	}
