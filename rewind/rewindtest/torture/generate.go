@@ -189,6 +189,9 @@ func (g *generator) begin() {
 	s := g.more(name)
 	s.SQL = append([]string{"BEGIN"}, s.SQL...)
 	g.add(s)
+	if g.target == aheadNode && g.chance(50) { // its pages stay dirty on standbys
+		g.add(Step{Op: OpCheckpoint, Node: oldNode})
+	}
 }
 
 // more lets an open transaction write.

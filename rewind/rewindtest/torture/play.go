@@ -66,6 +66,9 @@ func Play(root string, install rewindtest.Install, templates *Templates, s Sched
 	}
 	p.result.Duration = time.Since(start)
 	p.result.Statements, p.result.Failed, p.result.Failures = p.tally.done, p.tally.failed, p.tally.errors
+	if p.result.Err == nil && 2*p.tally.failed > p.tally.done {
+		p.result.Err = fmt.Errorf("%d of %d statements failed: nothing was tortured", p.tally.failed, p.tally.done)
+	}
 	return p.result
 }
 
