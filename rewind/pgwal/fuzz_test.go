@@ -22,6 +22,22 @@ func bodies(r *Record) {
 	_, _ = r.FullPageWrites()
 	_, _ = r.RowChange()
 	_, _ = r.Checkpoint()
+	_, _, _ = r.XactAssignment()
+	_, _ = r.RelMapUpdate()
+	_ = r.EndsRecovery()
+	_, _, _ = r.Sequence()
+	if m, ok := r.RowMove(); ok {
+		_, _ = m.Columns(nil)
+		_, _ = m.Columns(r.Main)
+	}
+	for i := range r.Blocks {
+		if page, ok := r.Blocks[i].Page(make([]byte, blockSize)); ok {
+			PageRows(page, func(_ uint16, columns []byte) {
+				_, _ = ParseClassRow(columns, r.Major)
+				_, _ = ParseNamedRow(columns)
+			})
+		}
+	}
 }
 
 // FuzzRecord decodes records whose checksum was not looked at.

@@ -73,6 +73,13 @@ type BlockRef struct {
 	HasData bool
 	// WillInit: replay makes the page anew whatever is on disk.
 	WillInit bool
+	// Data are the DataLen bytes of the block's data.
+	Data []byte
+
+	// image are the ImageLen bytes that Page makes a page of.
+	image               []byte
+	holeStart, holeSize uint16
+	compression         compression
 }
 
 // Ids of what follows the header (XLR_* in access/xlogrecord.h).
@@ -91,7 +98,7 @@ const (
 	imagePGLZUpTo14  = 0x02
 	imageApplyUpTo14 = 0x04
 	imageApply       = 0x02
-	imageCompressed  = 0x04 | 0x08 | 0x10 // pglz, lz4, zstd; from 15 on
+	imageCompressed  = 0x04 | 0x08 | 0x10 // see compression; from 15 on
 	maxFork          = 3
 )
 
@@ -159,6 +166,13 @@ func (r *Record) decodeBody(b []byte) error {
 	if uint64(c.left()) != announced {
 		return fmt.Errorf("%w: %d bytes of data instead of %d", ErrMalformed, c.left(), announced)
 	}
+	for i := range r.Blocks {
+		blk := &r.Blocks[i]
+		blk.image = c.take(int(blk.ImageLen))
+		if blk.HasData {
+			blk.Data = c.take(int(blk.DataLen))
+		}
+	}
 	r.Main = b[uint64(len(b))-main:]
 	return nil
 }
@@ -202,16 +216,22 @@ func (r *Record) decodeBlock(c *cursor, id uint8) error {
 // decodeImage reads the header of a full page image. What its flags mean
 // changed with 15, and with it how long the header is.
 func (b *BlockRef) decodeImage(c *cursor, major pg.Major) {
-	b.ImageLen = c.u16()
-	c.u16() // where the hole is
+	b.ImageLen, b.holeStart = c.u16(), c.u16()
 	flags := c.u8()
-	compressed := flags&imageCompressed != 0
+	b.compression = compression(flags & imageCompressed)
 	b.Apply = flags&imageApply != 0
 	if major < 15 {
-		compressed = flags&imagePGLZUpTo14 != 0
+		b.compression = 0
+		if flags&imagePGLZUpTo14 != 0 {
+			b.compression = compressedPGLZ
+		}
 		b.Apply = flags&imageApplyUpTo14 != 0
 	}
-	if compressed && flags&imageHasHole != 0 {
-		c.u16() // how long the hole is
+	switch {
+	case flags&imageHasHole == 0:
+	case b.compression != 0:
+		b.holeSize = c.u16()
+	case b.ImageLen < blockSize:
+		b.holeSize = blockSize - b.ImageLen
 	}
 }

@@ -1,6 +1,7 @@
 package pgwal
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -50,6 +51,8 @@ type XactEnd struct {
 	// for a commit, those it created for an abort. Empty for XactPrepare, which
 	// leaves the files alone.
 	DroppedRels []pg.RelFileLocator
+	// GID is the name that a transaction was prepared under; XactPrepare only.
+	GID string
 }
 
 // Kinds of transaction records (XLOG_XACT_* in access/xact.h).
@@ -60,6 +63,7 @@ const (
 	opXactAbort       = 0x20
 	opXactCommitPrep  = 0x30
 	opXactAbortPrep   = 0x40
+	opXactAssignment  = 0x50
 	xactHasInfo       = 0x80
 	xinfoDBInfo       = 1 << 0
 	xinfoSubXacts     = 1 << 1
@@ -175,13 +179,32 @@ func (x *XactEnd) decodePrepare(c *cursor, major pg.Major) {
 	gidLen := int(c.u16())
 	c.take(padding(size - c.left()))
 	c.take(16) // replication origin
-	c.take(gidLen)
+	x.GID = gid(c.take(gidLen))
 	c.take(padding(size - c.left()))
 	if int64(subxacts)*4 > int64(c.left()) {
 		c.short = true
 		return
 	}
 	x.SubXIDs = c.xids(int(subxacts))
+}
+
+// gid cuts the zero byte off that ends the name.
+func gid(b []byte) string {
+	name, _, _ := bytes.Cut(b, []byte{0})
+	return string(name)
+}
+
+// XactAssignment reads a record that says whose subtransactions these are
+// (xl_xact_assignment in access/xact.h); a primary writes one for every 64
+// of them. ok is false for all other records, and for one that is cut off.
+func (r *Record) XactAssignment() (top pg.XID, subs []pg.XID, ok bool) {
+	if r.Rmgr != RmgrTransaction || r.Info&xactOpMask != opXactAssignment {
+		return 0, nil, false
+	}
+	c := cursor{b: r.Main}
+	top = pg.XID(c.u32())
+	subs = c.xids(c.count(4))
+	return top, subs, !c.short
 }
 
 // padding is how many bytes lie between an offset and the next multiple of eight.
