@@ -320,7 +320,7 @@ func TestLostNames(t *testing.T) {
 	relation := func(rel pg.Oid, created bool) rewind.LostRelation {
 		loc := account
 		loc.Rel = rel
-		return rewind.LostRelation{Locator: loc, Path: pg.RelPath(loc, pg.MainFork, 0, 15), Inserted: 1, Created: created}
+		return rewind.LostRelation{Locator: loc, Path: pg.RelPath(loc, pg.MainFork, 0, 15), LostRows: rewind.LostRows{Inserted: 1}, Created: created}
 	}
 	s := newStage(t)
 	s.plan.Lost.Relations = []rewind.LostRelation{relation(account.Rel, false), relation(16500, true), relation(1259, false), relation(16600, false)}

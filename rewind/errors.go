@@ -47,6 +47,8 @@ var (
 	ErrNotWritable = errors.New("the target cannot be written")
 	// ErrNoSpace: a file system of the target is too full for the plan.
 	ErrNoSpace = errors.New("not enough disk space")
+	// ErrNotSalvage: the directory holds no salvaged WAL.
+	ErrNotSalvage = errors.New("not a salvage directory")
 	// ErrJournal: the journal in the target is damaged, newer, or of another cluster.
 	ErrJournal = errors.New("the journal cannot be used")
 )

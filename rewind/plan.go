@@ -175,39 +175,6 @@ type Totals struct {
 	SameFiles int `json:"same_files"`
 }
 
-// Lost is what only the target has: the branch of WAL behind the fork.
-type Lost struct {
-	From    pg.LSN `json:"from"`
-	To      pg.LSN `json:"to"`
-	Bytes   int64  `json:"bytes"`
-	Records int64  `json:"records"`
-	// Commits and Aborts count transactions that ended there, prepared ones
-	// included; Prepared counts those that were prepared and not finished.
-	Commits  int64 `json:"commits"`
-	Aborts   int64 `json:"aborts"`
-	Prepared int64 `json:"prepared"`
-	// FirstCommit and LastCommit are zero when there is none.
-	FirstCommit time.Time `json:"first_commit,omitzero"`
-	LastCommit  time.Time `json:"last_commit,omitzero"`
-	// Relations that were changed there, by their files, most changes first.
-	Relations []LostRelation `json:"relations"`
-}
-
-// LostRelation counts what happened to one relation behind the fork. The
-// counts include what aborted transactions did.
-type LostRelation struct {
-	Locator  pg.RelFileLocator `json:"locator"`
-	Path     string            `json:"path"`
-	Inserted int64             `json:"inserted"`
-	Updated  int64             `json:"updated"`
-	Deleted  int64             `json:"deleted"`
-	// Records counts WAL records that touch the relation in any way.
-	Records int64 `json:"records"`
-	// Created: the file, or its database, was made behind the fork. The source
-	// may have given the same number to something else.
-	Created bool `json:"created,omitempty"`
-}
-
 // Report is what Apply did.
 type Report struct {
 	Plan *Plan `json:"plan"`

@@ -34,6 +34,8 @@ type planner struct {
 	run    *run
 	t      *target
 	p      *Plan
+	// countOnly: only what is lost is asked for (Engine.Lost).
+	countOnly bool
 
 	resume         *resume
 	target, source node
@@ -83,7 +85,7 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	if err := checkSourceStopped(pl.state, pl.source.control); err != nil {
 		return err
 	}
-	if pl.state.Running && !pl.state.FullPageWrites {
+	if pl.state.Running && !pl.state.FullPageWrites && !pl.countOnly {
 		return &Error{Op: "check the source", Err: fmt.Errorf("%w: full_page_writes is off at the source", ErrNoStrategy),
 			Advice: "switch full_page_writes on at the source and reload it: pages read while they are written could not be repaired otherwise"}
 	}
@@ -146,6 +148,10 @@ func checkSourceStopped(s SourceState, c *pgcontrol.Control) error {
 
 func (pl *planner) checkStopped() error {
 	err := refuseRunning(pl.t.dir)
+	if errors.Is(err, ErrTargetRunning) && pl.countOnly {
+		pl.warn("a server is running on the data directory and may write more")
+		return nil
+	}
 	if errors.Is(err, ErrTargetRunning) && pl.engine.Options.AllowRunning {
 		pl.warn("a server is running on the data directory: the plan is an estimate")
 		return nil
@@ -194,10 +200,7 @@ func (pl *planner) scanFromCheckpoint(ctx context.Context) (err error) {
 	if pl.common, err = findCheckpoint(ctx, r, pl.target, pl.p.Fork.LSN); err != nil {
 		return err
 	}
-	s := &scanner{t: pl.t, node: pl.target, fork: pl.p.Fork.LSN, progress: pl.run.advanceTo}
-	// A standby whose files end before the fork is only asked what WAL it holds:
-	// of that it may have less than its files would need, and stream the rest.
-	s.complete = !isStandby(pl.target.control) || dataEnd(pl.target.control, 0) > s.fork || pl.resume.copied()
+	s := pl.scanner()
 	from := pl.common.LSN
 	if s.complete {
 		if from, err = findScanStart(ctx, r, pl.target, pl.common); err != nil {
@@ -214,11 +217,16 @@ func (pl *planner) scanFromCheckpoint(ctx context.Context) (err error) {
 	}
 	pl.p.Target.EndOfWAL = pl.changes.end
 	pl.p.Lost = pl.changes.lost
-	for i := range pl.p.Lost.Relations {
-		l := &pl.p.Lost.Relations[i]
-		l.Path = pg.RelPath(l.Locator, pg.MainFork, 0, pl.p.Major)
-	}
+	pl.p.Lost.Transactions, pl.p.Lost.MoreTransactions = nil, 0 // see Engine.Lost
 	return nil
+}
+
+func (pl *planner) scanner() *scanner {
+	s := &scanner{t: pl.t, node: pl.target, fork: pl.p.Fork.LSN, progress: pl.run.advanceTo, countOnly: pl.countOnly}
+	// A standby whose files end before the fork is only asked what WAL it holds:
+	// of that it may have less than its files would need, and stream the rest.
+	s.complete = !isStandby(pl.target.control) || dataEnd(pl.target.control, 0) > s.fork || pl.resume.copied()
+	return s
 }
 
 // choose picks the strategy, and says why.

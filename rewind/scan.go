@@ -28,10 +28,13 @@ type scanner struct {
 	redo pg.LSN // of the common checkpoint
 	// complete: the WAL must reach as far as the data files do.
 	complete bool
-	progress func(done int64)
+	// countOnly: nothing will be rewound by what is found, so that records which
+	// hide changes of files do not matter.
+	countOnly bool
+	progress  func(done int64)
 
 	out        changes
-	lost       lostCounter
+	lost       *lostCounter
 	hints      hintsKnown
 	promotions promotions
 }
@@ -55,7 +58,7 @@ func (s *scanner) run(ctx context.Context, start commonCheckpoint, from pg.LSN) 
 	if err != nil {
 		return nil, err
 	}
-	s.out.lost = s.lost.result(s.fork, s.out.end)
+	s.out.lost = s.lost.result(s.out.end)
 	s.promotions.end(pg.MaxLSN)
 	s.out.marks = s.promotions.found
 	return &s.out, nil
@@ -63,7 +66,8 @@ func (s *scanner) run(ctx context.Context, start commonCheckpoint, from pg.LSN) 
 
 func (s *scanner) scan(ctx context.Context, from pg.LSN) error {
 	s.out = changes{pages: newPageMap(), end: from}
-	s.lost, s.hints, s.promotions = lostCounter{}, hintsUnknown, promotions{fork: s.fork}
+	s.lost = newLostCounter(s.fork, s.node.control.Major())
+	s.hints, s.promotions = hintsUnknown, promotions{fork: s.fork}
 	r := newWALReader(s.t, s.node)
 	defer r.Close()
 	if err := r.Seek(from); err != nil {
@@ -131,6 +135,11 @@ func (s *scanner) checkNothingBehind(ctx context.Context, end *pgwal.EndError) e
 
 // record takes one record into account.
 func (s *scanner) record(ctx context.Context, rec *pgwal.Record, from pg.LSN) error {
+	if s.countOnly {
+		changed, _ := pgwal.FileChanges(rec)
+		s.lost.add(rec, changed)
+		return nil
+	}
 	for i := range rec.Blocks {
 		b := &rec.Blocks[i]
 		if b.Fork == pg.MainFork {
@@ -152,12 +161,7 @@ func (s *scanner) record(ctx context.Context, rec *pgwal.Record, from pg.LSN) er
 	for _, c := range changed {
 		s.fileChange(c, behind)
 	}
-	if behind {
-		s.lost.add(rec)
-		if rec.CreatesFiles() {
-			s.lost.created(changed)
-		}
-	}
+	s.lost.add(rec, changed)
 	return nil
 }
 

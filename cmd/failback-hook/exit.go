@@ -49,7 +49,7 @@ func clusterRows() []exitRow {
 		{code: exitUnexpected, name: "unexpected", meaning: "unexpected error",
 			hint: "run it again with --log-level debug; the node is as the messages above say"},
 		{code: exitUsage, name: "usage", meaning: "wrong usage or configuration",
-			errs: []error{errInput, hook.ErrConfig, dcs.ErrNoCluster, rewind.ErrNotDataDir, source.ErrPooler},
+			errs: []error{errInput, hook.ErrConfig, dcs.ErrNoCluster, rewind.ErrNotDataDir, rewind.ErrNotSalvage, source.ErrPooler},
 			hint: "failback-hook config show prints every value and where it comes from"},
 		{code: 3, name: "is_leader", meaning: "this node is the leader",
 			errs: []error{hook.ErrIsLeader},

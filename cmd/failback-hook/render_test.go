@@ -63,7 +63,7 @@ func samplePlan() *rewind.Plan {
 func lostFile(rel pg.Oid, inserted, updated, deleted, records int64) rewind.LostRelation {
 	loc := pg.RelFileLocator{Spc: pg.DefaultTablespace, DB: 5, Rel: rel}
 	return rewind.LostRelation{Locator: loc, Path: pg.RelPath(loc, pg.MainFork, 0, 15),
-		Inserted: inserted, Updated: updated, Deleted: deleted, Records: records}
+		LostRows: rewind.LostRows{Inserted: inserted, Updated: updated, Deleted: deleted}, Records: records}
 }
 
 // sampleNames are what the leader says of the relations in samplePlan.
