@@ -189,6 +189,11 @@ func (f fakeServer) RelationNames(ctx context.Context, files []pg.RelFileLocator
 	return map[pg.RelFileLocator]RelationName{account: {Database: "shop", Schema: "public", Name: "account", Kind: "table"}}, errors.Join(err, ctx.Err())
 }
 
+// DatabaseNames knows one database, with one schema.
+func (f fakeServer) DatabaseNames(context.Context, []pg.Oid) (map[pg.Oid]DatabaseNames, error) {
+	return map[pg.Oid]DatabaseNames{5: {Name: "shop", Schemas: map[pg.Oid]string{16500: "sales"}}}, f.s.do("names")
+}
+
 // account is the relation that the leader knows.
 var account = pg.RelFileLocator{Spc: pg.DefaultTablespace, DB: 5, Rel: 16400}
 
@@ -211,6 +216,13 @@ func (f fakeEngine) Plan(ctx context.Context) (*rewind.Plan, error) {
 		return nil, err
 	}
 	return &f.s.plan, nil
+}
+
+func (f fakeEngine) Lost(ctx context.Context) (*rewind.LostBranch, error) {
+	if err := errors.Join(f.s.do("lost"), ctx.Err()); err != nil {
+		return nil, err
+	}
+	return &rewind.LostBranch{Lost: f.s.plan.Lost}, nil
 }
 
 func (f fakeEngine) Apply(ctx context.Context, _ *rewind.Plan) (*rewind.Report, error) {

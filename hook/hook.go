@@ -42,6 +42,9 @@ type Server interface {
 	// RelationNames tells what the files belong to in this server, now. What it
 	// does not know is left out; next to an error there may be names.
 	RelationNames(ctx context.Context, files []pg.RelFileLocator) (map[pg.RelFileLocator]RelationName, error)
+	// DatabaseNames tells what databases are called, and the schemas in them, in
+	// the same way.
+	DatabaseNames(ctx context.Context, databases []pg.Oid) (map[pg.Oid]DatabaseNames, error)
 	Close() error
 }
 
@@ -69,6 +72,7 @@ type Hook struct {
 // engine is what a run needs of *rewind.Engine.
 type engine interface {
 	Plan(ctx context.Context) (*rewind.Plan, error)
+	Lost(ctx context.Context) (*rewind.LostBranch, error)
 	Apply(ctx context.Context, p *rewind.Plan) (*rewind.Report, error)
 }
 

@@ -2,10 +2,13 @@ package hook
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
@@ -31,45 +34,89 @@ const (
 	namesWithin = 10 * time.Second
 )
 
+// DatabaseNames is what the leader calls a database, and the schemas in it.
+type DatabaseNames struct {
+	Name    string            `json:"name"`
+	Schemas map[pg.Oid]string `json:"schemas,omitempty"`
+}
+
 // nameLost finds out what the files are that the plan counts lost rows by. It is
 // done last, because a node must not be down for it, and it never fails: the
 // files are in the plan, and whoever has no name has that.
 func (r *run) nameLost(ctx context.Context) {
-	ask := r.nameable()
-	if len(ask) == 0 || ctx.Err() != nil {
+	if r.report.Plan == nil || r.report.Decision.Source.Name == "" {
 		return
+	}
+	r.report.LostNames, r.report.LostPlaces = r.names(ctx, &r.report.Plan.Lost, func(ctx context.Context, fn func(Server) error) error {
+		return r.withServer(ctx, r.report.Decision.Source, fn)
+	})
+}
+
+// names asks the leader for the names in lost that the WAL does not tell, or
+// that may have changed since.
+func (r *run) names(ctx context.Context, lost *rewind.Lost, with func(context.Context, func(Server) error) error) (map[string]RelationName, map[pg.Oid]DatabaseNames) {
+	files, databases := nameable(lost), unknownPlaces(lost)
+	if len(files)+len(databases) == 0 || ctx.Err() != nil {
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, namesWithin)
 	defer cancel()
-	var names map[pg.RelFileLocator]RelationName
-	err := r.withServer(ctx, r.report.Decision.Source, func(s Server) (err error) {
-		names, err = s.RelationNames(ctx, ask)
-		return err
+	var found map[pg.RelFileLocator]RelationName
+	var places map[pg.Oid]DatabaseNames
+	err := with(ctx, func(s Server) error {
+		var err1, err2 error
+		if len(files) > 0 {
+			found, err1 = s.RelationNames(ctx, files)
+		}
+		if len(databases) > 0 {
+			places, err2 = s.DatabaseNames(ctx, databases)
+		}
+		return errors.Join(err1, err2)
 	})
 	if err != nil {
-		r.log.Info("not all lost relations can be named", zap.Int("asked", len(ask)), zap.Int("named", len(names)), zap.Error(err))
+		r.log.Info("not all lost relations can be named", zap.Int("asked", len(files)), zap.Int("named", len(found)), zap.Error(err))
 	}
-	r.report.LostNames = make(map[string]RelationName, len(names))
-	for _, l := range r.report.Plan.Lost.Relations {
-		if name, ok := names[l.Locator]; ok && !l.Created {
-			r.report.LostNames[l.Path] = name
+	names := make(map[string]RelationName, len(found))
+	for _, l := range lost.Relations {
+		if name, ok := found[l.Locator]; ok && !l.Created {
+			names[l.Path] = name
 		}
 	}
+	return names, places
 }
 
 // nameable are the files whose names the leader knows for certain. Not one that
 // was made behind the fork: the leader gives the same numbers out for relations
 // of its own. And none of those that initdb makes, which say what they are by
 // their numbers.
-func (r *run) nameable() []pg.RelFileLocator {
-	if r.report.Plan == nil || r.report.Decision.Source.Name == "" {
-		return nil
-	}
+func nameable(lost *rewind.Lost) []pg.RelFileLocator {
 	var ask []pg.RelFileLocator
-	for _, l := range r.report.Plan.Lost.Relations {
+	for _, l := range lost.Relations {
 		if !l.Created && l.Locator.Rel >= FirstNormalOid && len(ask) < mostNamed {
 			ask = append(ask, l.Locator)
 		}
+	}
+	return ask
+}
+
+// unknownPlaces are databases of which, or of a schema in which, the WAL does not
+// tell the name: the leader has them under the same numbers, for what was made
+// behind the fork is named there. Where that could not be read nothing is certain.
+func unknownPlaces(lost *rewind.Lost) []pg.Oid {
+	if lost.UnreadChanges > 0 {
+		return nil
+	}
+	var ask []pg.Oid
+	add := func(db pg.Oid, known bool) {
+		if db != 0 && !known && !slices.Contains(ask, db) && len(ask) < mostNamed {
+			ask = append(ask, db)
+		}
+	}
+	for _, c := range lost.Changes {
+		add(c.Database, c.DatabaseName != "" && (c.SchemaID == 0 || c.Schema != ""))
+	}
+	for _, l := range lost.Relations {
+		add(l.Locator.DB, l.Name == "" || l.Database != "" && l.Schema != "")
 	}
 	return ask
 }

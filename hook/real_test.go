@@ -113,6 +113,10 @@ func (r realServer) RelationNames(context.Context, []pg.RelFileLocator) (map[pg.
 	return nil, nil
 }
 
+func (r realServer) DatabaseNames(context.Context, []pg.Oid) (map[pg.Oid]DatabaseNames, error) {
+	return nil, nil
+}
+
 func (r realServer) EnsureSlot(_ context.Context, name string) (bool, error) {
 	return true, r.node.Exec(fmt.Sprintf("SELECT pg_create_physical_replication_slot('%s', true)", name))
 }
@@ -122,6 +126,10 @@ type stockEngine struct {
 	t    *testing.T
 	e    *rewind.Engine
 	pair rewindtest.Pair
+}
+
+func (s stockEngine) Lost(context.Context) (*rewind.LostBranch, error) {
+	panic("not asked of pg_rewind")
 }
 
 func (s stockEngine) Plan(context.Context) (*rewind.Plan, error) {

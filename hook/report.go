@@ -45,6 +45,8 @@ type Report struct {
 	// LostNames say what Plan.Lost counts by file, by the path there, where the
 	// leader knows it for certain; at most the 1000 relations with the most rows.
 	LostNames map[string]RelationName `json:"lost_names,omitempty"`
+	// LostPlaces name the databases and schemas there that the WAL does not name.
+	LostPlaces map[pg.Oid]DatabaseNames `json:"lost_places,omitempty"`
 	// Standby is what is, or would be, written as the standby settings, without secrets.
 	Standby *StandbySettings `json:"standby,omitempty"`
 	// SlotCreated: the slot was not there on the leader and was made.

@@ -94,11 +94,13 @@ type LostRelation struct {
 	Removed bool `json:"removed,omitempty"`
 	// LastValue is where a sequence came to, up to 32 more than it gave out.
 	LastValue *int64 `json:"last_value,omitempty"`
-	// Schema, Name and Kind as the target's catalog has them, where the WAL tells;
-	// the kind in the words of LostChange.Kind.
-	Schema string `json:"schema,omitempty"`
-	Name   string `json:"name,omitempty"`
-	Kind   string `json:"kind,omitempty"`
+	// Kind in the words of LostChange.Kind, Database, Schema and Name as the
+	// target's catalogs have them, as far as the WAL tells.
+	Kind     string `json:"kind,omitempty"`
+	Database string `json:"database,omitempty"`
+	SchemaID pg.Oid `json:"schema_id,omitempty"`
+	Schema   string `json:"schema,omitempty"`
+	Name     string `json:"name,omitempty"`
 }
 
 // TransactionState is how a transaction stands at the end of the target's WAL.

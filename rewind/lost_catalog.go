@@ -209,7 +209,8 @@ func (c *catalogRows) name(relations []LostRelation, changes []LostChange, major
 	for i := range relations {
 		r := &relations[i]
 		if row := n.files[fileKey{r.Locator.DB, r.Locator.Rel}]; row != nil {
-			r.Schema, r.Name, r.Kind = n.schema(r.Locator.DB, row.Schema), row.Name, row.word()
+			r.Kind, r.Database, r.Name = row.word(), n.databases[r.Locator.DB], row.Name
+			r.SchemaID, r.Schema = row.Schema, n.schema(r.Locator.DB, row.Schema)
 		}
 	}
 	for i := range changes {

@@ -35,6 +35,7 @@ type program struct {
 type rejoiner interface {
 	Rejoin(context.Context) (*hook.Report, error)
 	DryRun(context.Context) (*hook.Report, error)
+	Lost(context.Context) (*hook.LostReport, error)
 }
 
 // connectRequest is what a rejoiner is made from.
@@ -124,6 +125,14 @@ func (p *program) app(output *string, report **hook.Report) *cli.App {
 				}},
 			},
 			{
+				Name:               "lost",
+				Usage:              "print what only this node has",
+				CustomHelpTemplate: lostTemplate(),
+				Flags:              slices.Concat(lostFlags(), outputFlags(), settingFlags()),
+				OnUsageError:       usage,
+				Action:             action(p.lost),
+			},
+			{
 				Name:         "version",
 				Usage:        "print the version",
 				Flags:        outputFlags(),
@@ -147,7 +156,7 @@ func unknownOption(err error) error {
 // optionNames are all long options, with their dashes.
 func optionNames() []string {
 	var names []string
-	for _, f := range slices.Concat(runFlags(), outputFlags(), settingFlags()) {
+	for _, f := range slices.Concat(runFlags(), lostFlags(), outputFlags(), settingFlags()) {
 		names = append(names, "--"+f.Names()[0])
 	}
 	return names

@@ -28,16 +28,21 @@ func connect(ctx context.Context, req connectRequest) (rejoiner, func() error, e
 		}
 		return nil, nil, err
 	}
-	h := &hook.Hook{
+	h := newHook(req)
+	h.Cluster = hook.DCS{Client: client}
+	return h, client.Close, nil
+}
+
+// newHook puts together all but the cluster.
+func newHook(req connectRequest) *hook.Hook {
+	return &hook.Hook{
 		Config:     req.settings.hookConfig(req.version),
-		Cluster:    hook.DCS{Client: client},
 		OpenSource: openSource,
 		OpenServer: openServer,
 		Log:        req.log,
 		OnEvent:    req.onEvent,
 		OnStep:     req.onStep,
 	}
-	return h, client.Close, nil
 }
 
 func openSource(ctx context.Context, conninfo string, connections int) (rewind.Source, error) {
@@ -88,6 +93,16 @@ func (s server) RelationNames(ctx context.Context, files []pg.RelFileLocator) (m
 	names := make(map[pg.RelFileLocator]hook.RelationName, len(found))
 	for at, name := range found {
 		names[at] = hook.RelationName(name)
+	}
+	return names, err
+}
+
+// DatabaseNames tells what databases and the schemas in them are called.
+func (s server) DatabaseNames(ctx context.Context, databases []pg.Oid) (map[pg.Oid]hook.DatabaseNames, error) {
+	found, err := s.upstream.DatabaseNames(ctx, databases)
+	names := make(map[pg.Oid]hook.DatabaseNames, len(found))
+	for at, name := range found {
+		names[at] = hook.DatabaseNames(name)
 	}
 	return names, err
 }

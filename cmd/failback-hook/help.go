@@ -20,6 +20,7 @@ USAGE
   failback-hook [OPTIONS]                      rejoin this node now
   failback-hook --dry-run [OPTIONS]            show the plan, change nothing
   failback-hook [OPTIONS] EVENT ROLE SCOPE     answer a callback of Patroni's
+  failback-hook lost [OPTIONS]                 what only this node has (lost --help)
   failback-hook rewind [OPTIONS OF pg_rewind]  the same engine by pg_rewind's command line
   failback-hook config show [OPTIONS]          every value and where it comes from
   failback-hook version                        print the version

@@ -52,6 +52,7 @@ func golden(t *testing.T, name, got string) {
 // fakeRejoiner answers as told and counts.
 type fakeRejoiner struct {
 	report  *hook.Report
+	lost    *hook.LostReport
 	errs    []error // one per call; the last one for all further calls
 	calls   int
 	dry     bool
@@ -73,6 +74,11 @@ func (f *fakeRejoiner) Rejoin(ctx context.Context) (*hook.Report, error) {
 func (f *fakeRejoiner) DryRun(ctx context.Context) (*hook.Report, error) {
 	f.dry = true
 	return f.Rejoin(ctx)
+}
+
+func (f *fakeRejoiner) Lost(ctx context.Context) (*hook.LostReport, error) {
+	_, err := f.Rejoin(ctx)
+	return f.lost, err
 }
 
 // outcome is what a run of the program left.

@@ -1,16 +1,73 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/failback-hook/failback-hook/hook"
 	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
+// lostView is how much of what is lost is shown.
+type lostView struct {
+	// limit is the number of lines of each list, 0 for all.
+	limit int
+	// transactions: list them, too.
+	transactions bool
+}
+
+// cut tells how many of n lines are shown.
+func (v lostView) cut(n int) int {
+	if v.limit == 0 {
+		return n
+	}
+	return min(n, v.limit)
+}
+
+// lostNames are the names that the leader gave.
+type lostNames struct {
+	relations map[string]hook.RelationName
+	places    map[pg.Oid]hook.DatabaseNames
+}
+
+// renderLost prints the answer of the command lost.
+func renderLost(w io.Writer, r *hook.LostReport, v lostView) {
+	p := page{w}
+	who := cmp.Or(r.Member, "this node")
+	if r.Salvage {
+		who += ", in salvaged WAL"
+	}
+	p.line("What only %s has", who)
+	p.line("")
+	p.field("directory", printable(r.Directory))
+	p.field("cluster", fmt.Sprintf("%s, PostgreSQL %d", strings.TrimSpace(r.Scope+" "+r.SystemID.String()), r.Major))
+	p.field("leader", r.Leader)
+	p.field("timeline", lostTimelines(r.LostBranch))
+	if r.Resumed {
+		p.field("rewind", "begun and interrupted; this is the node as it was before")
+	}
+	p.lost(r.Lost, lostNames{r.LostNames, r.LostPlaces}, v)
+	p.list("Warnings:", r.Warnings)
+}
+
+func lostTimelines(b *rewind.LostBranch) string {
+	s := fmt.Sprint(b.Target.Timeline)
+	if b.Source != nil {
+		s += fmt.Sprintf(", the leader's is %d", b.Source.Timeline)
+	}
+	if b.Fork.LSN != pg.MaxLSN {
+		s += fmt.Sprintf("; they part on timeline %d at %s", b.Fork.Timeline, b.Fork.LSN)
+	}
+	return s
+}
+
 // lost prints what only this node has.
-func (p page) lost(r *hook.Report) {
-	l := r.Plan.Lost
+func (p page) lost(l rewind.Lost, names lostNames, v lostView) {
 	if l.Bytes == 0 && l.Records == 0 {
 		p.line("\nNothing is lost: this node wrote nothing that the leader does not have.")
 		return
@@ -21,13 +78,19 @@ func (p page) lost(r *hook.Report) {
 	if l.Prepared > 0 {
 		transactions += fmt.Sprintf(", %s prepared and not finished", count(l.Prepared))
 	}
+	if l.Open > 0 {
+		transactions += fmt.Sprintf(", %s open at the end", count(l.Open))
+	}
 	p.field("transactions", transactions)
 	if !l.FirstCommit.IsZero() {
 		p.field("committed", timeRange(l.FirstCommit, l.LastCommit))
 	}
 	if len(l.Relations) > 0 {
-		p.lostRows(sortLost(l.Relations, r.LostNames))
+		p.lostRows(sortLost(&l, names), v)
 	}
+	p.lostChanges(&l, names, v)
+	p.lostSequences(&l, names, v)
+	p.lostTransactions(&l, v)
 }
 
 // timeRange prints two times of day, and the date once when it is the same.
@@ -39,101 +102,99 @@ func timeRange(from, to time.Time) string {
 	return from.Format(layout) + " to " + to.Format(layout)
 }
 
-// lostRelations are the lost relations as a person asks for them: which rows of
-// which tables? The rest is in sums.
-type lostRelations struct {
-	// tables are those with lost rows, most rows first.
-	tables []lostTable
-	// catalogs are PostgreSQL's own tables and all that belongs to them; inner
-	// are indexes and TOAST of the others, whose changes follow from the
-	// tables'; other is what has no rows: sequences, tables that were only
-	// vacuumed, and, by file, all that nobody has named.
-	catalogs, inner, other lostSum
+// lostChanges prints what was done to the schema.
+func (p page) lostChanges(l *rewind.Lost, names lostNames, v lostView) {
+	if len(l.Changes) == 0 && l.UnreadChanges == 0 {
+		return
+	}
+	p.line("\nChanges of the schema:")
+	shown := v.cut(len(l.Changes))
+	for _, c := range l.Changes[:shown] {
+		p.line("  %s", printable(changeInWords(c, names)))
+	}
+	if more := int64(len(l.Changes)-shown) + l.MoreChanges; more > 0 {
+		p.line("  … and %s more", count(more))
+	}
+	if l.UnreadChanges > 0 {
+		p.line("  (%s more rows of catalogs were changed that cannot be read from this WAL)", count(l.UnreadChanges))
+	}
 }
 
-// lostTable is a table, or a file of which no name is known.
-type lostTable struct {
-	rewind.LostRelation
-	label   string
-	unknown bool
+// changeInWords: "created table shop public.account".
+func changeInWords(c rewind.LostChange, names lostNames) string {
+	words := c.Verb + " " + c.Kind
+	place := names.places[c.Database]
+	if name := cmp.Or(c.DatabaseName, place.Name); name != "" {
+		words += " " + name
+	} else if c.Database != 0 {
+		words += fmt.Sprintf(" database %d", c.Database)
+	}
+	name := cmp.Or(c.Name, "without a name that is known")
+	if c.SchemaID != 0 {
+		name = cmp.Or(c.Schema, place.Schemas[c.SchemaID], fmt.Sprintf("schema %d", c.SchemaID)) + "." + name
+	}
+	if c.Kind == "system catalogs" {
+		return words
+	}
+	words += " " + name
+	if c.NewName != "" {
+		words += " to " + c.NewName
+	}
+	return words
 }
 
-// lostSum adds relations up.
-type lostSum struct {
-	rewind.LostRelation
-	relations int
-}
-
-func (s *lostSum) add(l rewind.LostRelation) {
-	s.relations++
-	s.Inserted += l.Inserted
-	s.Updated += l.Updated
-	s.Deleted += l.Deleted
-	s.Records += l.Records
-}
-
-func sortLost(relations []rewind.LostRelation, names map[string]hook.RelationName) (out lostRelations) {
-	for _, l := range relations {
-		name, named := names[l.Path]
-		switch {
-		case l.Locator.Rel < hook.FirstNormalOid || name.System:
-			out.catalogs.add(l)
-		case name.Kind == "index" || name.Kind == "TOAST":
-			out.inner.add(l)
-		case l.Inserted+l.Updated+l.Deleted == 0:
-			out.other.add(l)
-		case named:
-			out.tables = append(out.tables, lostTable{LostRelation: l, label: name.Database + " " + name.Schema + "." + name.Name})
-		case l.Created:
-			out.tables = append(out.tables, lostTable{LostRelation: l, label: l.Path + " (new)", unknown: true})
-		default:
-			out.tables = append(out.tables, lostTable{LostRelation: l, label: l.Path, unknown: true})
+// lostSequences prints where sequences came to.
+func (p page) lostSequences(l *rewind.Lost, names lostNames, v lostView) {
+	var lines []string
+	for i := range l.Relations {
+		if r := &l.Relations[i]; r.LastValue != nil {
+			label, _ := names.label(r)
+			lines = append(lines, fmt.Sprintf("%s: up to %d", label, *r.LastValue))
 		}
 	}
-	return out
+	if len(lines) == 0 {
+		return
+	}
+	p.line("\nSequences:")
+	for _, line := range lines[:v.cut(len(lines))] {
+		p.line("  %s", printable(line))
+	}
+	if more := len(lines) - v.cut(len(lines)); more > 0 {
+		p.line("  … and %d more", more)
+	}
 }
 
-// lostRows prints the table.
-func (p page) lostRows(lost lostRelations) {
-	p.line("")
-	table := [][]string{{"table", "inserted", "updated", "deleted", "WAL records"}}
-	add := func(label string, l rewind.LostRelation, rows bool) {
-		cells := []string{printable(label), "", "", "", count(l.Records)}
-		if rows {
-			cells[1], cells[2], cells[3] = count(l.Inserted), count(l.Updated), count(l.Deleted)
-		}
-		table = append(table, cells)
-	}
-	unknown := false
-	for i, t := range lost.tables {
-		if i < mostListed {
-			add(t.label, t.LostRelation, true)
-			unknown = unknown || t.unknown
+// lostTransactions lists what waits for somebody, and all of them if asked to,
+// the newest first.
+func (p page) lostTransactions(l *rewind.Lost, v lostView) {
+	var waiting []string
+	for _, x := range l.Transactions {
+		if x.State == rewind.TransactionPrepared {
+			waiting = append(waiting, fmt.Sprintf("%s, since %s, %s rows", quoted(x.GID), x.Time.Format(time.RFC3339), count(x.Sum())))
 		}
 	}
-	if len(lost.tables) > mostListed {
-		var more lostSum
-		for _, t := range lost.tables[mostListed:] {
-			more.add(t.LostRelation)
-		}
-		add(fmt.Sprintf("… and %d more", more.relations), more.LostRelation, true)
+	p.list("Prepared and not finished:", waiting)
+	if !v.transactions || len(l.Transactions) == 0 {
+		return
 	}
-	for _, sum := range []struct {
-		label string
-		lostSum
-		rows bool
-	}{
-		{"system catalogs", lost.catalogs, true},
-		{"indexes and TOAST", lost.inner, false},
-		{"without rows", lost.other, false},
-	} {
-		if sum.relations > 0 {
-			add(fmt.Sprintf("%s (%d)", sum.label, sum.relations), sum.LostRelation, sum.rows)
+	p.line("\nTransactions, the newest first:")
+	shown := v.cut(len(l.Transactions))
+	table := [][]string{{"state", "xid", "time", "inserted", "updated", "deleted"}}
+	for _, x := range slices.Backward(l.Transactions[len(l.Transactions)-shown:]) {
+		state, at := string(x.State), ""
+		if x.GID != "" {
+			state += " " + printable(quoted(x.GID))
 		}
+		if x.BeganBefore {
+			state += " (began before the fork)"
+		}
+		if !x.Time.IsZero() {
+			at = x.Time.Format("2006-01-02 15:04:05.000")
+		}
+		table = append(table, []string{state, fmt.Sprint(x.XID), at, count(x.Inserted), count(x.Updated), count(x.Deleted)})
 	}
 	renderTable(p.w, table)
-	p.line("  (what aborted transactions did is counted in; --output json lists every relation)")
-	if unknown {
-		p.line("  (by file, as on this node, where the leader cannot name it; new: made after the fork)")
+	if more := int64(len(l.Transactions)-shown) + l.MoreTransactions; more > 0 {
+		p.line("  … and %s older ones", count(more))
 	}
 }

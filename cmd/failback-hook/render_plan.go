@@ -67,7 +67,7 @@ func renderPlan(w io.Writer, r *hook.Report) {
 		p.work(r.Plan)
 		p.list("Stay this node's own:", r.Plan.Kept)
 		p.list("Replication slots of this node that will be dropped:", r.Plan.SlotsDropped)
-		p.lost(r)
+		p.lost(r.Plan.Lost, lostNames{r.LostNames, r.LostPlaces}, lostView{limit: mostListed})
 	}
 	p.standby(r.Standby)
 	p.list("At work on this cluster now:", holders(r.Locks))

@@ -32,7 +32,7 @@ func renderReport(w io.Writer, r *hook.Report) {
 	}
 	p.steps(r)
 	if r.Plan != nil {
-		p.lost(r)
+		p.lost(r.Plan.Lost, lostNames{r.LostNames, r.LostPlaces}, lostView{limit: mostListed})
 		p.list("Stayed this node's own:", r.Plan.Kept)
 	}
 	p.standby(r.Standby)

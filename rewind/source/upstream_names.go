@@ -97,6 +97,80 @@ func (u *Upstream) databases(ctx context.Context) (map[pg.Oid]string, error) {
 // be asked anywhere.
 func (u *Upstream) namesIn(ctx context.Context, database string, locators []pg.RelFileLocator, found map[pg.RelFileLocator]RelationName) error {
 	const op = "ask the leader for names of relations"
+	spcs, rels := make([]int64, len(locators)), make([]int64, len(locators))
+	for i, l := range locators {
+		spcs[i], rels[i] = int64(l.Spc), int64(l.Rel)
+	}
+	var rows [][]string
+	err := u.inDatabase(ctx, database, op, func(ses *session) (err error) {
+		rows, err = ses.rows(ctx, namesStatement, int8sParam(spcs), int8sParam(rels))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		spc, err1 := strconv.ParseUint(row[0], 10, 32)
+		rel, err2 := strconv.ParseUint(row[1], 10, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return &rewind.Error{Op: op, Err: fmt.Errorf("%w: %w", rewind.ErrDamaged, err)}
+		}
+		at := pg.RelFileLocator{Spc: pg.Oid(spc), DB: locators[0].DB, Rel: pg.Oid(rel)}
+		found[at] = RelationName{Database: database, Schema: row[2], Name: row[3], Kind: row[4], Of: row[5], System: row[6] == "t"}
+	}
+	return nil
+}
+
+// DatabaseNames is what a server calls a database, and the schemas in it.
+type DatabaseNames struct {
+	Name    string
+	Schemas map[pg.Oid]string
+}
+
+// mostSchemas bounds the answer for one database.
+const mostSchemas = 10_000
+
+// DatabaseNames asks the server what these databases are called, and the schemas
+// in them, in the way of RelationNames.
+func (u *Upstream) DatabaseNames(ctx context.Context, oids []pg.Oid) (map[pg.Oid]DatabaseNames, error) {
+	found := make(map[pg.Oid]DatabaseNames)
+	names, err := u.databases(ctx)
+	if err != nil {
+		return found, err
+	}
+	var errs []error
+	for _, db := range oids {
+		name, there := names[db]
+		if !there {
+			continue
+		}
+		schemas, err := u.schemasIn(ctx, name)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		found[db] = DatabaseNames{Name: name, Schemas: schemas}
+	}
+	return found, errors.Join(errs...)
+}
+
+// schemasIn lists the schemas of one database.
+func (u *Upstream) schemasIn(ctx context.Context, database string) (schemas map[pg.Oid]string, err error) {
+	err = u.inDatabase(ctx, database, "ask the leader for names of schemas", func(ses *session) error {
+		rows, err := ses.rows(ctx, "SELECT oid, nspname FROM pg_namespace ORDER BY oid LIMIT "+strconv.Itoa(mostSchemas))
+		schemas = make(map[pg.Oid]string, len(rows))
+		for _, row := range rows {
+			if n, err := strconv.ParseUint(row[0], 10, 32); err == nil {
+				schemas[pg.Oid(n)] = row[1]
+			}
+		}
+		return err
+	})
+	return schemas, err
+}
+
+// inDatabase runs fn with a session of its own in a database of this very server;
+// without a name, in the one that is connected to anyway.
+func (u *Upstream) inDatabase(ctx context.Context, database, op string, fn func(*session) error) error {
 	config := u.pool.config.Copy()
 	if database != "" {
 		config.Database = database
@@ -113,22 +187,8 @@ func (u *Upstream) namesIn(ctx context.Context, database string, locators []pg.R
 	if _, err := ses.conn.Exec(ctx, "SET client_encoding = 'UTF8'").ReadAll(); err != nil {
 		return describe(op, "", err)
 	}
-	spcs, rels := make([]int64, len(locators)), make([]int64, len(locators))
-	for i, l := range locators {
-		spcs[i], rels[i] = int64(l.Spc), int64(l.Rel)
-	}
-	rows, err := ses.rows(ctx, namesStatement, int8sParam(spcs), int8sParam(rels))
-	if err != nil {
+	if err := fn(ses); err != nil {
 		return describe(op, "", err)
-	}
-	for _, row := range rows {
-		spc, err1 := strconv.ParseUint(row[0], 10, 32)
-		rel, err2 := strconv.ParseUint(row[1], 10, 32)
-		if err := errors.Join(err1, err2); err != nil {
-			return &rewind.Error{Op: op, Err: fmt.Errorf("%w: %w", rewind.ErrDamaged, err)}
-		}
-		at := pg.RelFileLocator{Spc: pg.Oid(spc), DB: locators[0].DB, Rel: pg.Oid(rel)}
-		found[at] = RelationName{Database: database, Schema: row[2], Name: row[3], Kind: row[4], Of: row[5], System: row[6] == "t"}
 	}
 	return nil
 }
