@@ -50,6 +50,9 @@ type object struct {
 	first, last      *catalogRow
 	made, gone       bool
 	db, catalog, oid pg.Oid
+	// blind: what it was at first could not be read. newFile: the file that it
+	// has at last was made behind the fork.
+	blind, newFile bool
 }
 
 // changes says what a committed transaction did to the schema, and which files
@@ -95,9 +98,16 @@ func (l *lostCounter) objects(x *openXact) []*object {
 		o := byKey[k]
 		if o == nil {
 			o = &object{db: c.db, catalog: c.catalog, oid: row.OID, first: cmp.Or(c.old, c.new), made: c.kind == pgwal.RowInsert}
+			o.blind = !o.made && c.old == nil
 			byKey[k], list = o, append(list, o)
 		}
 		o.last, o.gone = row, c.kind == pgwal.RowDelete
+	}
+	for _, o := range list {
+		_, o.newFile = l.fileNumbers[fileKey{o.db, o.last.FileNode}]
+		if o.blind && !o.replaced() {
+			l.lost.UnreadChanges++
+		}
 	}
 	return list
 }
@@ -112,7 +122,10 @@ const toastSchema pg.Oid = 99
 
 // replaced tells whether a relation that was there before has another file now.
 func (o *object) replaced() bool {
-	return !o.made && !o.gone && o.catalog == pgwal.CatalogClass && o.first.FileNode != o.last.FileNode
+	if o.made || o.gone || o.catalog != pgwal.CatalogClass {
+		return false
+	}
+	return o.first.FileNode != o.last.FileNode || o.blind && o.newFile
 }
 
 // verb says what became of it, in the words of LostChange.Verb; empty where

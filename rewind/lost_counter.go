@@ -25,17 +25,18 @@ type lostCounter struct {
 	ended []LostTransaction
 	next  int
 	// files and databases that were made there.
-	files     map[pg.RelFileLocator]struct{}
-	databases map[pg.Oid]struct{}
+	files       map[pg.RelFileLocator]struct{}
+	fileNumbers map[fileKey]struct{}
+	databases   map[pg.Oid]struct{}
 }
 
 func newLostCounter(fork pg.LSN, major pg.Major) *lostCounter {
 	return &lostCounter{
 		fork: fork, major: major,
-		rels:      map[pg.RelFileLocator]*LostRelation{},
-		xacts:     openXacts{open: map[pg.XID]*openXact{}},
-		catalog:   catalogRows{rows: map[rowKey]shownRow{}},
-		files:     map[pg.RelFileLocator]struct{}{},
+		rels:    map[pg.RelFileLocator]*LostRelation{},
+		xacts:   openXacts{open: map[pg.XID]*openXact{}},
+		catalog: catalogRows{rows: map[rowKey]shownRow{}},
+		files:   map[pg.RelFileLocator]struct{}{}, fileNumbers: map[fileKey]struct{}{},
 		databases: map[pg.Oid]struct{}{},
 	}
 }
@@ -97,7 +98,7 @@ func (l *lostCounter) created(changed []pgwal.FileChange) {
 		case c.Kind == pgwal.ChangeDatabase:
 			l.databases[c.DB] = struct{}{}
 		case c.Fork == pg.MainFork:
-			l.files[c.Locator] = struct{}{}
+			l.files[c.Locator], l.fileNumbers[fileKey{c.Locator.DB, c.Locator.Rel}] = struct{}{}, struct{}{}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,6 +192,14 @@ func (s *lostScene) salvage(t *testing.T, p *rewind.Plan, want rewind.Lost) {
 	fork, err := rewind.ReadSalvage(t.Context(), late)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, word := range []string{"emptied table postgres public.emptied", "created table postgres public.made"} {
+		if got := words(fork.Lost.Changes); !slices.Contains(got, word) {
+			t.Errorf("from the fork on: %q is not among %q; %d not read", word, got, fork.Lost.UnreadChanges)
+		}
+	}
+	if named := len(want.Changes) - len(fork.Lost.Changes); fork.Lost.UnreadChanges == 0 || named <= 0 {
+		t.Errorf("from the fork on: %d changes, %d not read; it should know less", len(fork.Lost.Changes), fork.Lost.UnreadChanges)
 	}
 	if fork.Lost.Commits != want.Commits || fork.Lost.Bytes != want.Bytes || fork.Lost.Records != want.Records {
 		t.Errorf("from the fork on: %d commits, %d bytes, %d records; want %d, %d, %d",

@@ -95,6 +95,32 @@ func TestRelationNames(t *testing.T) {
 	})
 }
 
+// TestDatabaseNames: the databases that are there, with their schemas; one that
+// is closed to the user has a name only, and one that is not there nothing.
+func TestDatabaseNames(t *testing.T) {
+	rewindtest.ForEachMajor(t, func(t *testing.T, install rewindtest.Install) {
+		n := rewindtest.NewPrimary(t, install, rewindtest.Options{})
+		n.Must(t).Exec("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0", "CREATE DATABASE closed",
+			"CREATE ROLE few LOGIN", "REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+		n.Must(t).ExecIn("latin", "SET client_encoding = 'UTF8'", `CREATE SCHEMA "Böse Namen"`)
+		latin, closed := databaseOid(t, n, "latin"), databaseOid(t, n, "closed")
+		u := openUpstream(t, n.Conninfo("user=few"))
+		got, err := u.DatabaseNames(t.Context(), []pg.Oid{latin, closed, 4000000000})
+		if !errors.Is(err, rewind.ErrSourcePrivilege) || len(got) != 2 || got[closed].Name != "closed" || got[closed].Schemas != nil {
+			t.Errorf("got %v and %v, want two and rewind.ErrSourcePrivilege for one", got, err)
+		}
+		found := ""
+		for oid, name := range got[latin].Schemas {
+			if oid >= 16384 {
+				found += name
+			}
+		}
+		if got[latin].Name != "latin" || found != "Böse Namen" || got[latin].Schemas[2200] != "public" {
+			t.Errorf("got %+v", got[latin])
+		}
+	})
+}
+
 func databaseOid(t *testing.T, n *rewindtest.Node, name string) pg.Oid {
 	t.Helper()
 	oid, err := strconv.ParseUint(n.Must(t).Value("SELECT oid FROM pg_database WHERE datname = '"+name+"'"), 10, 32)
