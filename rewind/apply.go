@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -27,9 +26,7 @@ func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error)
 		return nil, err
 	}
 	defer closing(&err, t.close)
-	a := &applier{engine: e, run: e.newRun(), w: newWriter(t), p: p}
-	a.w.before = e.beforeWrite
-	a.w.noSync, a.w.syncMethod = e.Options.NoSync, e.Options.SyncMethod
+	a := &applier{engine: e, run: e.newRun(), w: e.newWriter(t), p: p}
 	err = a.apply(ctx)
 	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Durations: a.run.finish()}, err
 }
@@ -66,14 +63,10 @@ func (a *applier) apply(ctx context.Context) (err error) {
 		}
 		return a.writeStandby()
 	}
+	defer func() { err = errors.Join(err, a.closeJournal()) }()
 	if err := a.latch(); err != nil {
 		return err
 	}
-	defer func() {
-		if a.journal != nil {
-			err = errors.Join(err, a.journal.Close())
-		}
-	}()
 	if err := a.bring(ctx); err != nil {
 		return err
 	}
@@ -102,10 +95,13 @@ func (a *applier) checkUnchanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.tidyFinished(); err != nil {
+	if err := tidyFinished(a.w); err != nil {
 		return err
 	}
 	if a.resume, err = readResume(a.w.target); err != nil {
+		return err
+	}
+	if err := a.resume.undoBegun(); err != nil {
 		return err
 	}
 	if (a.resume != nil) != a.p.Resumed {
@@ -124,23 +120,6 @@ func (a *applier) checkUnchanged(ctx context.Context) error {
 
 func (a *applier) changed(what string) error {
 	return &Error{Op: "compare with the plan", Err: fmt.Errorf("%w: %s since the plan was made", ErrNotDataDir, what), Advice: "make a new plan"}
-}
-
-// tidyFinished removes what a run left that had finished but for its own files.
-func (a *applier) tidyFinished() error {
-	r, err := readResume(a.w.target)
-	if err != nil || r == nil || !r.finished {
-		return err
-	}
-	return a.removeOwnFiles()
-}
-
-func (a *applier) removeOwnFiles() error {
-	// The journal last: it is what tells whose files those in walDir are.
-	if err := a.w.removeTree(walDir); err != nil {
-		return err
-	}
-	return a.w.removeTree(JournalDir)
 }
 
 // bring fetches: first the WAL, which the source may recycle any moment, then
@@ -296,14 +275,7 @@ func (a *applier) arrangeWAL() error {
 	if err := a.w.sync(); err != nil { // aside is complete before anything takes its place
 		return err
 	}
-	in := slices.Clone(a.p.WAL.Restore)
-	for _, f := range a.p.WAL.Fetch {
-		in = append(in, f.Path)
-	}
-	if t := a.p.WAL.Trim; t != nil {
-		in = append(in, t.Path)
-	}
-	for _, p := range in {
+	for _, p := range a.p.WAL.in() {
 		if err := a.w.rename(staged(p), p); err != nil {
 			return err
 		}
@@ -315,7 +287,7 @@ func (a *applier) arrangeWAL() error {
 // that name is the target's own, from an interrupted run; then the one in
 // pg_wal is what that run had fetched.
 func (a *applier) setAside(p string) error {
-	to := asideDir + "/" + path.Base(p)
+	to := savedWAL(p)
 	own, err := a.w.exists(to)
 	if err != nil {
 		return a.w.fail("look at", to, err)
@@ -332,7 +304,7 @@ func (a *applier) setAside(p string) error {
 // trim stages a copy of the segment with the fork, blank behind it.
 func (a *applier) trim(t *Trim) error {
 	from := t.Path
-	aside := asideDir + "/" + path.Base(t.Path)
+	aside := savedWAL(t.Path)
 	if ok, err := a.w.exists(aside); err != nil {
 		return a.w.fail("look at", aside, err)
 	} else if ok {

@@ -24,6 +24,12 @@ type Options struct {
 	NoSync bool
 	// SyncMethod is how data files are brought to the disk; the cheaper one if empty.
 	SyncMethod SyncMethod
+	// NoUndo saves nothing of what is overwritten: an error leaves a directory
+	// that cannot start until the work is finished. For where the room is missing.
+	NoUndo bool
+	// KeepUndo leaves the journal, and all that was saved, in place when the work
+	// is done, so that Undo can still take it back, until Discard removes it.
+	KeepUndo bool
 	// RestoreCommand fetches WAL that the target no longer has from its archive,
 	// as the server's setting restore_command does; empty for none.
 	RestoreCommand string
@@ -88,6 +94,12 @@ func (e *Engine) open() (*target, error) {
 		t.archive = &archive{command: e.Options.RestoreCommand, pgdata: e.PGData}
 	}
 	return t, nil
+}
+
+func (e *Engine) newWriter(t *target) *writer {
+	w := newWriter(t)
+	w.before, w.noSync, w.syncMethod = e.beforeWrite, e.Options.NoSync, e.Options.SyncMethod
+	return w
 }
 
 func (e *Engine) workers() int {

@@ -49,6 +49,12 @@ var (
 	ErrNoSpace = errors.New("not enough disk space")
 	// ErrNotSalvage: the directory holds no salvaged WAL.
 	ErrNotSalvage = errors.New("not a salvage directory")
+	// ErrUndoBegun: an undo was interrupted; it has to be finished first.
+	ErrUndoBegun = errors.New("the directory was being given back its old state")
+	// ErrNoUndo: there is nothing to undo, or it cannot be undone (any more).
+	ErrNoUndo = errors.New("nothing that could be undone")
+	// ErrUnfinished: the directory holds a rewind that has not been finished.
+	ErrUnfinished = errors.New("the rewind is not finished")
 	// ErrJournal: the journal in the target is damaged, newer, or of another cluster.
 	ErrJournal = errors.New("the journal cannot be used")
 )

@@ -17,6 +17,7 @@ const (
 	PhaseTidy    Phase = "tidy" // truncate, remove, look at the source again
 	PhaseSync    Phase = "sync"
 	PhaseFinish  Phase = "finish" // label, standby settings, pg_control
+	PhaseUndo    Phase = "undo"   // of Undo alone
 )
 
 // PhaseStarted: a phase began; the one before it has ended.

@@ -138,6 +138,9 @@ func (f *fetcher) batch(ctx context.Context, pieces []piece) (err error) {
 	for i, p := range pieces {
 		ranges[i] = p.Range
 	}
+	if err := f.a.w.image(overwritten(pieces)); err != nil {
+		return err
+	}
 	w := &pieceWriter{f: f}
 	defer closing(&err, w.close)
 	next := 0
@@ -161,6 +164,17 @@ func (f *fetcher) batch(ctx context.Context, pieces []piece) (err error) {
 		return &Error{Op: "fetch", Err: fmt.Errorf("%w: the source answers %d of %d ranges", ErrDamaged, next, len(pieces))}
 	}
 	return w.repair(ctx)
+}
+
+// overwritten are the ranges that the pieces write in files that stay.
+func overwritten(pieces []piece) []Range {
+	var out []Range
+	for _, p := range pieces {
+		if !p.create {
+			out = append(out, Range{Path: p.dst, Offset: p.Offset, Length: p.Length})
+		}
+	}
+	return out
 }
 
 // pieceWriter writes the pieces of one batch, and keeps the last file open.

@@ -111,7 +111,7 @@ type verdict struct {
 // decide is the heart of the plan: one path in, one verdict out.
 func (d *decider) decide(j *joined) (verdict, error) {
 	switch {
-	case j.path == controlRel || inJournal(j.path) || inWAL(j.path):
+	case j.path == controlRel || ours(j.path) || inWAL(j.path):
 		return verdict{}, nil // the end of the work, our own, and planWAL
 	case d.mirror && strings.Contains(j.path, ".DS_Store"):
 		return verdict{}, nil // as pg_rewind: no server wrote it

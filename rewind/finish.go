@@ -135,13 +135,19 @@ func (a *applier) fetchRest(ctx context.Context, end pg.LSN) error {
 		return nil
 	}
 	var files []File
+	var more []string
 	size := a.p.WALSegSize
 	last := pg.SegmentOf(max(a.p.Source.EndOfWAL, a.p.Replay.Redo+1)-1, size)
 	for no := last; no <= pg.SegmentOf(end-1, size); no++ {
 		name := "pg_wal/" + pg.SegmentName(segmentTimeline(a.p.Source.History, no, size), no, size)
 		files = append(files, File{Path: name, Kind: KindFile, Size: int64(size)})
 		if no > last {
-			a.p.WAL.Fetch = append(a.p.WAL.Fetch, files[len(files)-1])
+			a.p.WAL.Fetch, more = append(a.p.WAL.Fetch, files[len(files)-1]), append(more, files[len(files)-1].Path)
+		}
+	}
+	if len(more) > 0 {
+		if err := errors.Join(a.remember(more), a.journal.Sync()); err != nil {
+			return a.w.fail("write journal", JournalDir, err)
 		}
 	}
 	return a.fetchWAL(ctx, files, end)
@@ -160,15 +166,18 @@ func (a *applier) finish(ctx context.Context, control []byte) error {
 	if err := a.mayCommit(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(a.record(recordDone, nil), a.journal.Sync()); err != nil {
+	sum := hashControl(control)
+	if err := errors.Join(a.appendRecord(recordDone, sum[:]), a.journal.Sync()); err != nil {
 		return a.w.fail("write journal", JournalDir, err)
 	}
 	if err := a.w.publish(controlRel, control); err != nil {
 		return err
 	}
-	err := a.journal.Close()
-	a.journal = nil
-	return errors.Join(err, a.removeOwnFiles())
+	states := a.w.undo.all()
+	if err := a.closeJournal(); err != nil || a.engine.Options.KeepUndo {
+		return err
+	}
+	return a.w.removeOwnFiles(states)
 }
 
 // mayCommit is the last chance to say no: to whoever called, and to a run that

@@ -25,12 +25,15 @@ func (a *applier) latch() (err error) {
 		a.journal, err = journal.Open(dir)
 	} else {
 		// What lies there, if anything, is of a run that never came to its latch.
-		if err := a.removeOwnFiles(); err != nil {
+		if err := a.w.removeOwnFiles(nil); err != nil {
 			return err
 		}
 		a.journal, err = journal.Create(dir, a.w.dirMode)
 	}
 	if err != nil {
+		return a.w.fail("write journal", JournalDir, err)
+	}
+	if err := a.openUndo(); err != nil {
 		return a.w.fail("write journal", JournalDir, err)
 	}
 	if err := a.writePlan(); err != nil {
@@ -69,7 +72,7 @@ func (a *applier) giveUp(err error) error {
 	}
 	back := a.w.renameDurably(journalControl, controlRel)
 	if back == nil {
-		back = a.removeOwnFiles()
+		back = a.w.removeOwnFiles(nil)
 	}
 	return errors.Join(err, back)
 }
@@ -86,6 +89,9 @@ func (a *applier) writePlan() error {
 			return err
 		}
 		rest = rest[n:]
+	}
+	if err := a.remember(a.p.touchedPaths()); err != nil {
+		return err
 	}
 	if err := a.record(recordReady, nil); err != nil {
 		return err
@@ -119,6 +125,54 @@ func (j journalledEntry) entry() Entry {
 	return j.Entry
 }
 
+// openUndo prepares for saving what the run will destroy. A run that is told not
+// to gives up what the ones before it have saved: the room may be needed.
+func (a *applier) openUndo() (err error) {
+	no := a.engine.Options.NoUndo
+	switch {
+	case a.resume == nil && !no:
+		a.w.undo, err = createUndoLog(a.w)
+	case a.resume != nil && a.resume.undoable && !no:
+		a.w.undo, err = openUndoLog(a.w, a.resume)
+	case a.resume != nil && a.resume.undoable:
+		err = errors.Join(a.record(recordNoUndo, nil), a.journal.Sync())
+		if err == nil {
+			err = a.w.removeSaved(a.resume.states)
+		}
+	}
+	return err
+}
+
+// remember writes the pre-states of paths to the journal, unless it has them.
+func (a *applier) remember(paths []string) error {
+	if a.w.undo == nil {
+		return nil
+	}
+	states, err := a.w.undo.remember(a.w.target, paths, a.p.spaces())
+	if err != nil {
+		return err
+	}
+	for first := true; first || len(states) > 0; first = false {
+		n := min(len(states), entriesPerRecord)
+		if err := a.record(recordStates, states[:n]); err != nil {
+			return err
+		}
+		states = states[n:]
+	}
+	return nil
+}
+
+// closeJournal closes what latch has opened.
+func (a *applier) closeJournal() (err error) {
+	if a.journal != nil {
+		err = a.journal.Close()
+		a.journal = nil
+	}
+	u := a.w.undo
+	a.w.undo = nil
+	return errors.Join(err, u.close())
+}
+
 // recordSize is how many of the entries go into one record, one at least.
 func recordSize(es []Entry) int {
 	runs := 0
@@ -132,11 +186,15 @@ func recordSize(es []Entry) int {
 
 func (a *applier) record(kind uint16, v any) error {
 	b, err := json.Marshal(v)
-	if err == nil {
-		err = a.w.step("journal", JournalDir)
-	}
 	if err != nil {
 		return err
 	}
-	return a.journal.Append(kind, b)
+	return a.appendRecord(kind, b)
+}
+
+func (a *applier) appendRecord(kind uint16, payload []byte) error {
+	if err := a.w.step("journal", JournalDir); err != nil {
+		return err
+	}
+	return a.journal.Append(kind, payload)
 }

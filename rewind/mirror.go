@@ -52,9 +52,6 @@ func (d *decider) belowClosed(p string) bool {
 	return false
 }
 
-// inJournal tells whether p is our journal's, here or at the source.
-func inJournal(p string) bool { return p == JournalDir || strings.HasPrefix(p, JournalDir+"/") }
-
 // excludedByName is how pg_rewind looks for what is not to be carried over: by
 // the last part of the name, wherever it occurs (excludeFiles in
 // src/bin/pg_rewind/filemap.c), and for temporary files by any part.

@@ -17,6 +17,14 @@ const (
 	controlRel = "global/pg_control"
 )
 
+// In the journal directory.
+const (
+	// journalControl is the target's own control file while the journal has it.
+	journalControl = JournalDir + "/pg_control"
+	// newControl is that of a finished run which is being undone.
+	newControl = JournalDir + "/pg_control.new"
+)
+
 var actionNames = [...]string{"", "symlink", "mkdir", "copy", "tail", "blocks", "truncate", "remove"}
 
 // String gives the action's name in lower case: "copy".

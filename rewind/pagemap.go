@@ -122,6 +122,11 @@ func (s *blockSet) add(b uint32) {
 	p[b>>6&7] |= 1 << (b & 63)
 }
 
+func (s *blockSet) has(b uint32) bool {
+	p := s.pages[b>>9]
+	return p != nil && p[b>>6&7]&(1<<(b&63)) != 0
+}
+
 // each calls fn for the members in [lo, hi), ascending.
 func (s *blockSet) each(lo, hi uint64, fn func(uint64)) {
 	if len(s.pages) == 0 {

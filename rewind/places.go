@@ -87,7 +87,7 @@ func (t *target) checkPlace(link, dir string) error {
 			if err != nil {
 				return &Error{Op: "follow link", Path: link, Err: err}
 			}
-			if inside == "." || pg.InDataDirs(inside) || inJournal(inside) || t.foreign {
+			if inside == "." || pg.InDataDirs(inside) || ours(inside) || t.foreign {
 				return misplaced(link, dir, "that is in this data directory itself")
 			}
 			return nil

@@ -171,6 +171,9 @@ type Totals struct {
 	// TruncateBytes and RemoveBytes are what the target gives up.
 	TruncateBytes int64 `json:"truncate_bytes"`
 	RemoveBytes   int64 `json:"remove_bytes"`
+	// UndoBytes is what is copied aside before it is overwritten in place. Files
+	// that are replaced or removed are moved aside as well, which copies nothing.
+	UndoBytes int64 `json:"undo_bytes"`
 	// SameFiles counts whole files that turned out equal and are not fetched.
 	SameFiles int `json:"same_files"`
 }

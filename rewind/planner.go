@@ -64,7 +64,10 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	if pl.resume, err = readResume(pl.t); err != nil {
 		return err
 	}
-	if pl.resume != nil && pl.resume.finished {
+	if err := pl.resume.undoBegun(); err != nil {
+		return err
+	}
+	if pl.resume != nil && pl.resume.ended() {
 		pl.resume = nil // Apply will tidy up; there is nothing to continue
 	}
 	if pl.target, err = readTarget(ctx, pl.t, pl.resume); err != nil {
@@ -387,7 +390,7 @@ func (pl *planner) check(context.Context) error {
 		}
 		return checkWritable(pl.t, "", map[string]bool{})
 	}
-	return preflight(pl.t, pl.p)
+	return preflight(pl.t, pl.p, !pl.engine.Options.NoUndo)
 }
 
 func (pl *planner) totals() Totals {
@@ -405,6 +408,7 @@ func (pl *planner) totals() Totals {
 			t.TailBytes += e.SourceSize - e.tailStart()
 		case ActionTruncate:
 			t.TruncateBytes += e.TargetSize - e.SourceSize
+			t.UndoBytes += e.TargetSize - e.SourceSize
 		case ActionRemove:
 			t.RemoveBytes += e.TargetSize
 		}
@@ -417,6 +421,7 @@ func (pl *planner) totals() Totals {
 		}
 	}
 	t.BlockBytes = t.Blocks * blockSize
+	t.UndoBytes += t.BlockBytes
 	t.FetchBytes = t.BlockBytes + t.FileBytes + t.TailBytes + t.WALBytes
 	return t
 }

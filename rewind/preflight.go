@@ -13,7 +13,7 @@ import (
 // cannot be written, directories that cannot be changed, space that is not
 // there, tablespaces that would land on somebody else's files. It changes
 // nothing.
-func preflight(t *target, p *Plan) error {
+func preflight(t *target, p *Plan, undo bool) error {
 	checked := map[string]bool{}
 	for i := range p.Entries {
 		if err := checkEntry(t, &p.Entries[i], p, checked); err != nil {
@@ -32,7 +32,7 @@ func preflight(t *target, p *Plan) error {
 	if err := checkRenames(t, p); err != nil {
 		return err
 	}
-	return checkSpace(t, p)
+	return checkSpace(t, p, undo)
 }
 
 func checkEntry(t *target, e *Entry, p *Plan, checked map[string]bool) error {

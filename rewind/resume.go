@@ -15,17 +15,22 @@ import (
 )
 
 // Kinds of journal records. A run writes one recordPlan (the plan without its
-// entries), any number of recordEntries, one recordReady; when all is durable
-// one recordDone. A run that continues adds the same again.
+// entries), any number of recordEntries and recordStates, one recordReady; more
+// recordStates for files that it learns of later; when all is durable one
+// recordDone. A run that continues adds the same again.
 const (
 	recordPlan    = 1
 	recordEntries = 2
 	recordReady   = 3
-	recordDone    = 4
+	// recordDone has the hash of the control file that makes the directory startable.
+	recordDone = 4
+	// recordStates has pre-states: what lay where the run will change something.
+	recordStates = 5
+	// recordUndo: an undo was begun, and has to be finished.
+	recordUndo = 6
+	// recordNoUndo: what had been saved for undoing was given up.
+	recordNoUndo = 7
 )
-
-// journalControl is the target's own control file while the journal has it.
-const journalControl = JournalDir + "/pg_control"
 
 // resume is what an interrupted run left: what it had planned, and the control
 // file of the target as it was before.
@@ -35,9 +40,22 @@ type resume struct {
 	control *pgcontrol.Control
 	// raw is the image of control.
 	raw []byte
-	// finished: pg_control is in place, only the tidying up was interrupted.
+	// finished: the new pg_control is in place; the journal is only there for undoing.
 	finished bool
+	// undoing: an undo was begun and not finished.
+	undoing bool
+	// undone: it was, but for the engine's own files.
+	undone bool
+	// undoable: everything that was changed can be given back. states are the
+	// pre-states of all paths, by path.
+	undoable bool
+	states   map[string]*preState
+	// published is the hash of the new control file, where there is one.
+	published controlHash
 }
+
+// ended tells whether there is nothing to continue.
+func (r *resume) ended() bool { return r.finished || r.undone }
 
 func (r *resume) first() *Plan { return r.plans[0] }
 
@@ -116,7 +134,7 @@ type records interface {
 
 // readRecords collects the plans that were completely written.
 func readRecords(j records) (r *resume, done bool, err error) {
-	r = &resume{}
+	r = &resume{states: map[string]*preState{}}
 	var open *Plan
 	err = j.Records(func(kind uint16, payload []byte) error {
 		switch kind {
@@ -146,12 +164,40 @@ func readRecords(j records) (r *resume, done bool, err error) {
 			r.plans, open = append(r.plans, open), nil
 		case recordDone:
 			done = true
+			copy(r.published[:], payload)
+		case recordStates:
+			r.undoable = true
+			return r.addStates(payload)
+		case recordUndo:
+			r.undoing = true
+		case recordNoUndo:
+			r.undoable, r.states = false, map[string]*preState{}
 		default:
 			return fmt.Errorf("%w: record kind %d", journal.ErrNewerFormat, kind)
 		}
 		return nil
 	})
 	return r, done, err
+}
+
+// addStates reads a record of pre-states. The first one of a path counts.
+func (r *resume) addStates(payload []byte) error {
+	var states []preState
+	if err := json.Unmarshal(payload, &states); err != nil {
+		return err
+	}
+	for i := range states {
+		s := &states[i]
+		for _, p := range []string{s.Path, s.Saved} {
+			if err := pg.SafePath(p); err != nil && p != "" {
+				return fmt.Errorf("%w: %w", journal.ErrDamaged, err)
+			}
+		}
+		if r.states[s.Path] == nil {
+			r.states[s.Path] = s
+		}
+	}
+	return nil
 }
 
 // locateControl finds out how far the interrupted run came, by where the
@@ -161,11 +207,18 @@ func (r *resume) locateControl(t *target, done bool) (*resume, error) {
 	if err != nil {
 		return nil, &Error{Op: "look at", Path: controlRel, Err: err}
 	}
-	if inPlace && !done {
-		return nil, nil // it had not moved yet: nothing was changed
+	kept, err := t.exists(journalControl)
+	if err != nil {
+		return nil, &Error{Op: "look at", Path: journalControl, Err: err}
 	}
-	if inPlace {
-		r.finished = true
+	switch {
+	case inPlace && r.undoing && !kept: // an undo ends with its move back
+		r.undone = true
+		return r, nil
+	case inPlace && !done:
+		return nil, nil // it had not moved yet: nothing was changed
+	case inPlace:
+		r.finished, r.undoable = true, r.undoable && kept
 		return r, nil
 	}
 	if len(r.plans) == 0 {
@@ -186,6 +239,14 @@ func (r *resume) locateControl(t *target, done bool) (*resume, error) {
 	return r, nil
 }
 
+// undoBegun is what planning and applying end with in a directory that is being undone.
+func (r *resume) undoBegun() error {
+	if r == nil || !r.undoing || r.ended() {
+		return nil
+	}
+	return &Error{Op: "continue", Path: JournalDir, Err: ErrUndoBegun, Advice: "failback-hook undo finishes it; then run this again"}
+}
+
 // ReadInterrupted tells whether a rewind of this data directory was begun and
 // not finished; then it returns the control file that the target had before.
 func ReadInterrupted(pgdata string) (*pgcontrol.Control, bool, error) {
@@ -198,7 +259,7 @@ func ReadInterrupted(pgdata string) (*pgcontrol.Control, bool, error) {
 	}
 	defer t.close()
 	r, err := readResume(t)
-	if err != nil || r == nil || r.finished {
+	if err != nil || r == nil || r.ended() {
 		return nil, false, err
 	}
 	return r.control, true, nil

@@ -27,9 +27,9 @@ type fileSystem struct {
 
 // checkSpace compares what each file system has to take with what it has.
 // Space that truncating and removing gives back comes too late to count.
-func checkSpace(t *target, p *Plan) error {
+func checkSpace(t *target, p *Plan, undo bool) error {
 	devices := map[uint64]*fileSystem{}
-	for dir, n := range needed(t, p) {
+	for dir, n := range needed(t, p, undo) {
 		if err := addNeed(devices, dir, n); err != nil {
 			return err
 		}
@@ -45,13 +45,30 @@ func checkSpace(t *target, p *Plan) error {
 	}
 	worst := slices.MaxFunc(full, func(a, b *fileSystem) int { return cmp.Compare(a.need-a.free, b.need-b.free) })
 	return &Error{Op: "check free space", Path: worst.dir, Err: fmt.Errorf("%w: %d bytes are needed and %d are free", ErrNoSpace, worst.need+spaceReserve, worst.free),
-		Advice: "free some space on this file system and try again"}
+		Advice: noSpaceAdvice(undo, p.Totals.UndoBytes)}
+}
+
+// savedImages is how much an interrupted run has saved already.
+func (t *target) savedImages() int64 {
+	fi, err := t.lstat(undoDir + "/journal")
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+func noSpaceAdvice(undo bool, bytes int64) string {
+	advice := "free some space on this file system and try again"
+	if undo && bytes > 0 {
+		advice += fmt.Sprintf("; %d bytes of it are for taking the work back after an error, which --no-undo goes without", bytes)
+	}
+	return advice
 }
 
 // needed is how much comes into which directory: of PGDATA, of a link, or of a
 // tablespace that will be made, for which the directory counts that is there
 // already above its place.
-func needed(t *target, p *Plan) map[string]int64 {
+func needed(t *target, p *Plan, undo bool) map[string]int64 {
 	need := map[string]int64{}
 	places := map[string]string{} // of tablespaces to be made, by their path in PGDATA
 	for i := range p.Entries {
@@ -60,7 +77,11 @@ func needed(t *target, p *Plan) map[string]int64 {
 			places[e.Path] = nearest(e.Link)
 		}
 		need[t.dir] += journalEntry + int64(len(e.Path)) + journalRun*int64(len(e.Blocks))
-		if grow := e.SourceSize - e.TargetSize; grow > 0 && e.Kind == KindFile {
+		grow := e.SourceSize - e.TargetSize
+		if undo && e.Action == ActionCopy {
+			grow = e.SourceSize // what is replaced stays until the end
+		}
+		if grow > 0 && e.Kind == KindFile {
 			dir, made := places[tablespaceOf(e.Path)]
 			if !made {
 				m, _ := t.at(e.Path)
@@ -68,6 +89,9 @@ func needed(t *target, p *Plan) map[string]int64 {
 			}
 			need[dir] += grow
 		}
+	}
+	if undo {
+		need[t.dir] += max(0, p.Totals.UndoBytes-t.savedImages())
 	}
 	m, _ := t.at(walDir)
 	need[m.dir] += p.Totals.WALBytes + int64(len(p.WAL.Restore))*int64(p.WALSegSize)

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	autoConf      = "postgresql.auto.conf"
-	standbySignal = "standby.signal"
+	autoConf       = "postgresql.auto.conf"
+	standbySignal  = "standby.signal"
+	recoverySignal = "recovery.signal"
 	// maxAutoConf bounds what is read as postgresql.auto.conf.
 	maxAutoConf = 16 << 20
 )
@@ -52,5 +53,5 @@ func (a *applier) writeStandby() error {
 		return err
 	}
 	// With recovery.signal beside it the server would stop at a recovery target.
-	return errors.Join(a.w.remove("recovery.signal"), a.w.syncDir("."))
+	return errors.Join(a.w.remove(recoverySignal), a.w.syncDir("."))
 }

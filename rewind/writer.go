@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -30,6 +31,8 @@ type writer struct {
 	noSync bool
 	// syncMethod is Options.SyncMethod.
 	syncMethod SyncMethod
+	// undo takes what a change destroys; nil in a run that keeps nothing.
+	undo *undoLog
 
 	mu    sync.Mutex
 	files map[string]struct{}
@@ -82,6 +85,9 @@ func (w *writer) mkdir(p string) error {
 	if err := w.step("mkdir", p); err != nil {
 		return err
 	}
+	if _, err := w.announced(p); err != nil {
+		return err
+	}
 	m, name := w.at(p)
 	err := m.root.Mkdir(name, w.dirMode)
 	if errors.Is(err, fs.ErrExist) {
@@ -101,6 +107,9 @@ func (w *writer) mkdir(p string) error {
 // to is made too, and from then on the link is a mount.
 func (w *writer) symlink(p, to string) error {
 	if err := w.step("symlink", p); err != nil {
+		return err
+	}
+	if _, err := w.announced(p); err != nil {
 		return err
 	}
 	space := path.Dir(p) == "pg_tblspc"
@@ -145,6 +154,9 @@ func (w *writer) create(p string) (*os.File, error) {
 	if err := w.step("create", p); err != nil {
 		return nil, err
 	}
+	if err := w.keep(p); err != nil {
+		return nil, err
+	}
 	m, name := w.at(p)
 	f, err := m.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, w.fileMode)
 	if err == nil {
@@ -187,6 +199,9 @@ func (w *writer) truncate(p string, size int64) error {
 	if err := w.step("truncate", p); err != nil {
 		return err
 	}
+	if err := w.imageBehind(p, size); err != nil {
+		return err
+	}
 	f, err := w.modify(p)
 	if err != nil {
 		return err
@@ -200,6 +215,9 @@ func (w *writer) truncate(p string, size int64) error {
 // remove removes a file, a link or an empty directory; one that is gone is fine.
 func (w *writer) remove(p string) error {
 	if err := w.step("remove", p); err != nil {
+		return err
+	}
+	if err := w.keep(p); err != nil {
 		return err
 	}
 	m, name := w.at(p)
@@ -238,6 +256,22 @@ func (w *writer) rename(from, to string) error {
 	if err := w.step("rename", from); err != nil {
 		return err
 	}
+	if _, err := w.announced(from); err != nil {
+		return err
+	}
+	if err := w.keep(to); err != nil {
+		return err
+	}
+	if err := w.move(from, to); err != nil {
+		return err
+	}
+	w.touchFile(to)
+	return nil
+}
+
+// move is rename without a look at what it does: the content of the file need
+// not reach the disk, only its names.
+func (w *writer) move(from, to string) error {
 	m, old := w.at(from)
 	n, dst := w.at(to)
 	if m.dir != n.dir {
@@ -249,7 +283,6 @@ func (w *writer) rename(from, to string) error {
 	w.mu.Lock()
 	delete(w.files, from)
 	w.mu.Unlock()
-	w.touchFile(to)
 	w.touchDir(from)
 	w.touchDir(to)
 	return nil
@@ -266,12 +299,37 @@ func (w *writer) renameDurably(from, to string) error {
 // publish writes a small file so that it is either not there or whole, also
 // after a power cut.
 func (w *writer) publish(p string, data []byte) error {
+	if err := w.keepCopy(p); err != nil {
+		return err
+	}
 	if err := w.step("publish", p); err != nil {
 		return err
 	}
 	if err := journal.WriteFile(w.realPath(p), data, w.fileMode); err != nil {
 		return w.fail("write file", p, err)
 	}
+	return nil
+}
+
+// chmod sets the permissions of a directory.
+func (w *writer) chmod(p string, mode fs.FileMode) error {
+	m, name := w.at(p)
+	if err := m.root.Chmod(name, mode); err != nil {
+		return w.fail("change mode of", p, err)
+	}
+	return nil
+}
+
+// setTime sets the time of the last modification, and leaves that of the last access.
+func (w *writer) setTime(p string, at time.Time) error {
+	if err := w.step("set time", p); err != nil {
+		return err
+	}
+	m, name := w.at(p)
+	if err := m.root.Chtimes(name, time.Time{}, at); err != nil {
+		return w.fail("set the time of", p, err)
+	}
+	w.touchFile(p)
 	return nil
 }
 

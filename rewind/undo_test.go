@@ -1,0 +1,222 @@
+package rewind_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
+)
+
+// times are those of all files below a data directory.
+func times(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		fi, err := d.Info()
+		out[p] = fi.ModTime().String()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// pristine is a directory before anything was done to it.
+type pristine struct {
+	dir            string
+	content, times map[string]string
+}
+
+func rememberTree(t *testing.T, dir string) pristine {
+	t.Helper()
+	return pristine{dir, snapshot(t, dir), times(t, dir)}
+}
+
+// same fails when the directory is not what it was.
+func (p pristine) same(t *testing.T) {
+	t.Helper()
+	sameSnapshot(t, "undone, the directory is not what it was", snapshot(t, p.dir), p.content)
+	sameSnapshot(t, "undone, files have other times", times(t, p.dir), p.times)
+}
+
+func undo(t *testing.T, e *rewind.Engine) *rewind.Undone {
+	t.Helper()
+	out, err := e.Undo(context.Background())
+	if err != nil {
+		t.Fatalf("undo: %v", err)
+	}
+	return out
+}
+
+// keeping makes an engine that can take a finished rewind back.
+func (s *interrupted) keeping(t *testing.T, n *rewindtest.Node) *rewind.Engine {
+	t.Helper()
+	e := s.engine(t, n)
+	e.Options.KeepUndo = true
+	return e
+}
+
+// TestUndoInterrupted ends a rewind before each of its changes, and takes it
+// back: the directory is what it was, byte for byte, and starts as before.
+func TestUndoInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newInterrupted(t, rewindtest.Newest(t))
+	for i, at := range s.points() {
+		if at > s.unlatch {
+			continue
+		}
+		t.Run(fmt.Sprintf("%d %s", at, s.steps[at]), func(t *testing.T) {
+			n := s.copy(t, fmt.Sprintf("undo%d", at))
+			was := rememberTree(t, n.Dir)
+			if s.kill(t, n, at) == untouched {
+				if _, err := s.engine(t, n).Undo(context.Background()); !errors.Is(err, rewind.ErrNoUndo) {
+					t.Errorf("nothing was changed, undo says %v", err)
+				}
+				return
+			}
+			undo(t, s.engine(t, n))
+			was.same(t)
+			if i%10 == 0 && !t.Failed() {
+				n.Must(t).Start()
+				n.Must(t).Stop(rewindtest.Immediate)
+			}
+		})
+	}
+}
+
+// TestUndoFinished takes a rewind back that had ended, until the server has been
+// started on what it made.
+func TestUndoFinished(t *testing.T) {
+	t.Parallel()
+	s := newInterrupted(t, rewindtest.Newest(t))
+	n := s.copy(t, "finished")
+	was := rememberTree(t, n.Dir)
+	run(t, s.keeping(t, n))
+	s.sameAsWhole(t, n.Dir)
+	if out := undo(t, s.engine(t, n)); !out.Finished || out.ImageBytes == 0 || out.Restored == 0 || out.Removed == 0 {
+		t.Errorf("undo says it did %+v", out)
+	}
+	was.same(t)
+
+	run(t, s.keeping(t, n))
+	prove(t, n, s.leader)
+	if err := s.engine(t, n).Discard(context.Background()); err != nil { // while it runs
+		t.Fatal(err)
+	}
+	noOwnFiles(t, n.Dir)
+	n.Must(t).Stop(rewindtest.Fast)
+	if _, err := s.engine(t, n).Undo(context.Background()); !errors.Is(err, rewind.ErrNoUndo) {
+		t.Errorf("undo after Discard: %v", err)
+	}
+
+	run(t, s.engine(t, s.copy(t, "other")))
+	other := s.copy(t, "started")
+	run(t, s.keeping(t, other))
+	other.Must(t).Start()
+	other.Must(t).Stop(rewindtest.Fast)
+	if _, err := s.engine(t, other).Undo(context.Background()); !errors.Is(err, rewind.ErrNoUndo) {
+		t.Errorf("undo after a start: %v", err)
+	}
+}
+
+// TestUndoAgain interrupts undoing at each of its changes, and undoes again.
+func TestUndoAgain(t *testing.T) {
+	t.Parallel()
+	s := newInterrupted(t, rewindtest.Newest(t))
+	base := s.copy(t, "base")
+	was := rememberTree(t, base.Dir)
+	run(t, s.keeping(t, base))
+	e := s.engine(t, base)
+	steps := noteSteps(e)
+	undo(t, e)
+	was.same(t)
+	for at := range *steps {
+		if at > 4 && at < len(*steps)-12 && at%9 != 0 {
+			continue
+		}
+		t.Run(fmt.Sprintf("%d %s", at, (*steps)[at]), func(t *testing.T) {
+			run(t, s.keeping(t, base))
+			e, made := s.engine(t, base), 0
+			e.BeforeWrite(func(string, string) error {
+				if made == at {
+					return errKilled
+				}
+				made++
+				return nil
+			})
+			if _, err := e.Undo(context.Background()); !errors.Is(err, errKilled) {
+				t.Fatalf("undo: %v, want it to be ended", err)
+			}
+			if _, err := os.Stat(filepath.Join(base.Dir, "global/pg_control")); err != nil {
+				if _, err := s.engine(t, base).Plan(context.Background()); !errors.Is(err, rewind.ErrUndoBegun) {
+					t.Errorf("plan: %v, want ErrUndoBegun", err)
+				}
+			}
+			undo(t, s.engine(t, base))
+			was.same(t)
+		})
+	}
+}
+
+// TestUndoTwoRuns takes back what two runs have done, the second against another
+// state of the leader.
+func TestUndoTwoRuns(t *testing.T) {
+	t.Parallel()
+	s := newInterrupted(t, rewindtest.Newest(t))
+	n := s.copy(t, "twice")
+	was := rememberTree(t, n.Dir)
+	if s.kill(t, n, s.unlatch*2/3) != halfDone {
+		t.Fatal("not half done")
+	}
+	s.leader.Must(t).Exec("UPDATE later SET i = i + 1", "VACUUM", "CREATE TABLE latest AS SELECT generate_series(1, 10000) i", "DROP TABLE nothing", "CHECKPOINT")
+	if s.kill(t, n, s.unlatch*2/3) != halfDone {
+		t.Fatal("not half done")
+	}
+	undo(t, s.engine(t, n))
+	was.same(t)
+	if n.Must(t).Start(); !t.Failed() {
+		n.Must(t).Stop(rewindtest.Immediate)
+	}
+}
+
+// TestNoUndo: a run that saves nothing cannot be taken back, also where an
+// earlier one saved; it can still be finished.
+func TestNoUndo(t *testing.T) {
+	t.Parallel()
+	s := newInterrupted(t, rewindtest.Newest(t))
+	n := s.copy(t, "noundo")
+	if s.kill(t, n, s.unlatch/2) != halfDone {
+		t.Fatal("not half done")
+	}
+	e := s.engine(t, n)
+	e.Options.NoUndo = true
+	e.BeforeWrite(func(op, _ string) error {
+		if op == "truncate" || op == "publish" {
+			return errKilled
+		}
+		return nil
+	})
+	p, err := e.Plan(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Apply(context.Background(), p); !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	if _, err := s.engine(t, n).Undo(context.Background()); !errors.Is(err, rewind.ErrNoUndo) {
+		t.Errorf("undo: %v, want ErrNoUndo", err)
+	}
+	run(t, s.engine(t, n))
+	noOwnFiles(t, n.Dir)
+	s.sameAsWhole(t, n.Dir)
+}
