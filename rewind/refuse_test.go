@@ -47,7 +47,7 @@ func (r *refusals) spoil(t *testing.T, spoil func(n *rewindtest.Node)) *rewind.E
 func newRefusals(t *testing.T) *refusals {
 	t.Helper()
 	return &refusals{pair: rewindtest.Diverged(t, rewindtest.Newest(t), rewindtest.Opts{
-		Seed: 31, Rows: 100, Steps: 80, KillOld: true, CheckpointsAfterFork: 1, Cluster: quietCluster(),
+		Seed: 31, Rows: 100, Steps: 100, KillOld: true, CheckpointsAfterFork: 1, Cluster: quietCluster(),
 	})}
 }
 

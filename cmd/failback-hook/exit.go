@@ -106,7 +106,7 @@ func nodeRows() []exitRow {
 			errs: []error{rewind.ErrNotWritable, rewind.ErrNoSpace},
 			hint: "make it writable, or make room, and run it again"},
 		{code: 19, name: "journal", meaning: "the journal in the data directory cannot be used",
-			errs: []error{rewind.ErrJournal},
+			errs: []error{rewind.ErrJournal, rewind.ErrUndoBegun, rewind.ErrNoUndo, rewind.ErrUnfinished},
 			hint: "do not start this server; use the program version that began the work"},
 		{code: 20, name: "damaged", meaning: "damaged or malformed data",
 			errs: []error{rewind.ErrDamaged, dcs.ErrMalformed},
