@@ -31,10 +31,12 @@ func engineFor(t *testing.T, target, leader *rewindtest.Node) *rewind.Engine {
 	}}
 }
 
-// bringBack plans and applies.
+// bringBack plans and applies, after it has done so once and taken it back: all
+// that a rewind of this pair does can be undone.
 func bringBack(t *testing.T, target, leader *rewindtest.Node) *rewind.Report {
 	t.Helper()
 	e := engineFor(t, target, leader)
+	undoOnce(t, e)
 	p, err := e.Plan(context.Background())
 	if err != nil {
 		t.Fatalf("plan: %v", err)

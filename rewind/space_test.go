@@ -55,7 +55,7 @@ func TestSpaceOfNewTablespace(t *testing.T) {
 				{Path: "pg_tblspc/16390", Action: ActionSymlink, Kind: KindLink, Link: filepath.Join(c.space, "not", "made", "yet")},
 				{Path: "pg_tblspc/16390/PG_15_202209061/5/1", Action: ActionCopy, Kind: KindFile, SourceSize: between},
 			}}
-			if err := checkSpace(tgt, p); !errors.Is(err, c.want) {
+			if err := checkSpace(tgt, p, false); !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			} else if err != nil {
 				t.Log(err)

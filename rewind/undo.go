@@ -47,14 +47,14 @@ func (e *Engine) Undo(ctx context.Context) (out *Undone, err error) {
 		return nil, err
 	}
 	defer closing(&err, t.close)
-	if err := refuseRunning(t.dir); err != nil {
-		return nil, err
-	}
 	r, err := readResume(t)
 	if err != nil {
 		return nil, err
 	}
 	if err := mayUndo(t, r); err != nil {
+		return nil, err
+	}
+	if err := refuseRunning(t.dir); err != nil {
 		return nil, err
 	}
 	u := &undoer{w: e.newWriter(t), run: e.newRun(), resume: r, out: &Undone{Finished: r.finished}}

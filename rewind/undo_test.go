@@ -58,6 +58,22 @@ func undo(t *testing.T, e *rewind.Engine) *rewind.Undone {
 	return out
 }
 
+// undoOnce rewinds a directory, or finishes that, and gives it back as it was.
+func undoOnce(t *testing.T, e *rewind.Engine) {
+	t.Helper()
+	if _, half, err := rewind.ReadInterrupted(e.PGData); err != nil || half {
+		return // it was something else before
+	}
+	again := *e
+	again.Options.KeepUndo = true
+	was := rememberTree(t, e.PGData)
+	if p := run(t, &again); p.Strategy == rewind.StrategyNone && len(p.WAL.SetAside) == 0 && p.WAL.Trim == nil {
+		return // only the standby settings were written
+	}
+	undo(t, &again)
+	was.same(t)
+}
+
 // keeping makes an engine that can take a finished rewind back.
 func (s *interrupted) keeping(t *testing.T, n *rewindtest.Node) *rewind.Engine {
 	t.Helper()

@@ -133,6 +133,14 @@ func (p *program) app(output *string, report **hook.Report) *cli.App {
 				Action:             action(p.lost),
 			},
 			{
+				Name:               "undo",
+				Usage:              "give the data directory back as it was before the rewind",
+				CustomHelpTemplate: literal(undoHelp),
+				Flags:              slices.Concat(outputFlags(), settingFlags()),
+				OnUsageError:       usage,
+				Action:             action(p.undo),
+			},
+			{
 				Name:         "version",
 				Usage:        "print the version",
 				Flags:        outputFlags(),

@@ -84,7 +84,7 @@ func clusterRows() []exitRow {
 	}
 }
 
-// nodeRows are the codes 13 to 23: this node and the work on it.
+// nodeRows are the codes 13 to 24: this node and the work on it.
 func nodeRows() []exitRow {
 	return []exitRow{
 		{code: 13, name: "unsupported", meaning: "unsupported version or format, or the nodes do not fit together",
@@ -106,7 +106,7 @@ func nodeRows() []exitRow {
 			errs: []error{rewind.ErrNotWritable, rewind.ErrNoSpace},
 			hint: "make it writable, or make room, and run it again"},
 		{code: 19, name: "journal", meaning: "the journal in the data directory cannot be used",
-			errs: []error{rewind.ErrJournal, rewind.ErrUndoBegun, rewind.ErrNoUndo, rewind.ErrUnfinished},
+			errs: []error{rewind.ErrJournal, rewind.ErrUndoBegun, rewind.ErrUnfinished},
 			hint: "do not start this server; use the program version that began the work"},
 		{code: 20, name: "damaged", meaning: "damaged or malformed data",
 			errs: []error{rewind.ErrDamaged, dcs.ErrMalformed},
@@ -120,6 +120,9 @@ func nodeRows() []exitRow {
 		{code: 23, name: "managed", meaning: "the cluster's manager is in charge of the running server",
 			errs: []error{hook.ErrManaged},
 			hint: "pause the cluster (patronictl pause --wait), run it, then resume; or set postgresql.control to command"},
+		{code: 24, name: "no_undo", meaning: "there is nothing to undo, or nothing of what was before is left",
+			errs: []error{rewind.ErrNoUndo},
+			hint: "nothing was changed; failback-hook --dry-run tells how this node stands"},
 	}
 }
 

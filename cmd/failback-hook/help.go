@@ -21,6 +21,7 @@ USAGE
   failback-hook --dry-run [OPTIONS]            show the plan, change nothing
   failback-hook [OPTIONS] EVENT ROLE SCOPE     answer a callback of Patroni's
   failback-hook lost [OPTIONS]                 what only this node has (lost --help)
+  failback-hook undo [OPTIONS]                 give the directory back as it was before
   failback-hook rewind [OPTIONS OF pg_rewind]  the same engine by pg_rewind's command line
   failback-hook config show [OPTIONS]          every value and where it comes from
   failback-hook version                        print the version
@@ -80,8 +81,11 @@ func helpTemplate() string {
 	b.WriteString(helpConfiguration)
 	b.WriteString("\nEXIT CODES\n")
 	b.WriteString(exitHelp())
-	return strings.NewReplacer("{{", "{{`{{`}}").Replace(b.String())
+	return literal(b.String())
 }
+
+// literal keeps cli's template engine from finding anything in a text.
+func literal(text string) string { return strings.NewReplacer("{{", "{{`{{`}}").Replace(text) }
 
 func flagHelp(flags []cli.Flag) string {
 	var b strings.Builder

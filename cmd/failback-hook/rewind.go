@@ -99,7 +99,7 @@ func (d *rewindDoor) usage(m *rewindMessages, err error) {
 // rewind does the work; needed is false where pg_rewind calls none required.
 func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessages) (needed bool, err error) {
 	e := rewind.Engine{PGData: o.target, Options: rewind.Options{
-		Mirror: true, NoSync: o.noSync, SyncMethod: rewind.SyncMethod(o.syncMethod), OnEvent: m.event,
+		Mirror: true, NoSync: o.noSync, NoUndo: o.noUndo, SyncMethod: rewind.SyncMethod(o.syncMethod), OnEvent: m.event,
 	}}
 	if err := checkTarget(o.target); err != nil {
 		return false, err
@@ -135,7 +135,9 @@ func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessa
 		}
 		e.Options.Standby = &rewind.Standby{Conninfo: conninfo, ConninfoOnly: true}
 	}
-	_, err = e.Apply(ctx, p)
+	if _, err = e.Apply(ctx, p); err != nil {
+		d.giveBack(ctx, &e, m)
+	}
 	return needed, err
 }
 
@@ -151,6 +153,22 @@ func checkTarget(dir string) error {
 		return fmt.Errorf("could not read permissions of directory %q: %w", dir, err)
 	}
 	return nil
+}
+
+// giveBack makes the target what it was before: who calls pg_rewind starts what
+// it finds after an error. The error itself is printed last.
+func (d *rewindDoor) giveBack(ctx context.Context, e *rewind.Engine, m *rewindMessages) {
+	switch _, err := e.Undo(context.WithoutCancel(ctx)); {
+	case err == nil:
+		m.info("the target data directory was given back as it was before")
+	case errors.Is(err, rewind.ErrNoUndo): // nothing was changed yet, or --no-undo
+		if _, begun, err := rewind.ReadInterrupted(e.PGData); begun || err != nil {
+			m.info("no server can start on the target data directory until the same command has finished the work")
+		}
+	default:
+		m.info("warning: the target data directory could not be given back: %v", err)
+		m.info("no server can start on it; failback-hook undo tries again, the same command finishes the work")
+	}
 }
 
 // openRewindSource opens the server or the directory, with everything in it.

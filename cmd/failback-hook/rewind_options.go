@@ -12,7 +12,7 @@ type rewindOptions struct {
 	target, sourceDir, sourceServer string
 	configFile, syncMethod          string
 
-	writeConf, dryRun, noSync, progress, restoreWAL, debug, noEnsureShutdown bool
+	writeConf, dryRun, noSync, progress, restoreWAL, debug, noEnsureShutdown, noUndo bool
 }
 
 // parseRewindOptions reads the options and checks them, in pg_rewind's order:
@@ -34,6 +34,7 @@ func parseRewindOptions(args []string) (o rewindOptions, err error) {
 		{name: "progress", short: 'P', on: &o.progress},
 		{name: "debug", on: &o.debug},
 		{name: "sync-method", value: &o.syncMethod, check: checkSyncMethod},
+		{name: "no-undo", on: &o.noUndo}, // ours
 	}}
 	switch err := g.parse(args); {
 	case err == nil:
@@ -116,6 +117,11 @@ Options:
   -V, --version                  print the version
   -?, --help                     print this help
 
-An interrupted run leaves a directory that no server can start on; the same command
-again finishes it.
+After an error the target is given back as it was. A run that was killed leaves a
+directory that no server can start on; the same command again finishes it, and
+"failback-hook undo -D DIRECTORY" gives it back.
+
+One option is not pg_rewind's:
+      --no-undo                  save nothing of what is overwritten; takes less room,
+                                 and an error then leaves the target as a kill does
 `
