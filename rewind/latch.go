@@ -131,7 +131,9 @@ func (a *applier) openUndo() (err error) {
 	no := a.engine.Options.NoUndo
 	switch {
 	case a.resume == nil && !no:
-		a.w.undo, err = createUndoLog(a.w)
+		if a.w.undo, err = createUndoLog(a.w); err == nil {
+			err = a.w.publish(reserve, make([]byte, reserveSize))
+		}
 	case a.resume != nil && a.resume.undoable && !no:
 		a.w.undo, err = openUndoLog(a.w, a.resume)
 	case a.resume != nil && a.resume.undoable:

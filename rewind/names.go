@@ -23,6 +23,9 @@ const (
 	journalControl = JournalDir + "/pg_control"
 	// newControl is that of a finished run which is being undone.
 	newControl = JournalDir + "/pg_control.new"
+	// reserve takes up some room that an undo on a full disk needs.
+	reserve     = JournalDir + "/reserve"
+	reserveSize = 64 << 10
 )
 
 var actionNames = [...]string{"", "symlink", "mkdir", "copy", "tail", "blocks", "truncate", "remove"}

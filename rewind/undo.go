@@ -3,7 +3,6 @@ package rewind
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,7 +96,8 @@ type undoer struct {
 
 // undo works in an order in which it can be interrupted anywhere: the directory
 // is latched before the first change, each change does nothing when it is made
-// a second time, and pg_control comes last.
+// a second time, and pg_control comes last. What gives room comes before what
+// takes some: the disk may be full, which may be why all this is taken back.
 func (u *undoer) undo(ctx context.Context) error {
 	u.run.begin(PhaseUndo, 0)
 	if err := u.latch(); err != nil {
@@ -108,7 +108,7 @@ func (u *undoer) undo(ctx context.Context) error {
 		states = append(states, s)
 	}
 	slices.SortFunc(states, func(a, b *preState) int { return cmp.Compare(a.Path, b.Path) })
-	for _, step := range []func(context.Context, []*preState) error{u.makeDirs, u.restoreFiles, u.writeImages, u.trimFiles, u.removeNew, u.setTimes} {
+	for _, step := range []func(context.Context, []*preState) error{u.makeDirs, u.restoreFiles, u.trimFiles, u.removeNew, u.writeImages, u.setTimes} {
 		if err := step(ctx, states); err != nil {
 			return err
 		}
@@ -131,14 +131,16 @@ func (u *undoer) latch() (err error) {
 		return u.w.fail("write journal", JournalDir, err)
 	}
 	defer closing(&err, j.Close)
+	if err := u.w.removeTree(stagedDir); err != nil { // fetched, and of no more use
+		return err
+	}
+	if err := u.w.remove(reserve); err != nil {
+		return err
+	}
 	if err := u.w.step("journal", JournalDir); err != nil {
 		return err
 	}
-	b, err := json.Marshal(u.resume.finished)
-	if err == nil {
-		err = errors.Join(j.Append(recordUndo, b), j.Sync())
-	}
-	if err != nil {
+	if err := errors.Join(j.Append(recordUndo, nil), j.Sync()); err != nil {
 		return u.w.fail("write journal", JournalDir, err)
 	}
 	if !u.resume.finished {
