@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -26,12 +24,11 @@ type undoLog struct {
 	images *journal.Journal
 	imaged map[string]*blockSet
 	noSync bool
-	saved  int64 // bytes of pre-images
 }
 
-// recordImage is the kind of the records in the journal of pre-images: the
-// length of the path, the path, the offset, the bytes.
-const recordImage = 1
+// recordImages is the kind of the records in the journal of pre-images: any
+// number of them, each with its head, its path and its bytes.
+const recordImages = 1
 
 // createUndoLog makes an empty one beside the journal of the run.
 func createUndoLog(w *writer) (*undoLog, error) {
@@ -143,22 +140,19 @@ func noPreState(p string) error {
 	return &Error{Op: "change", Path: p, Err: errors.New("what was there before is not in the journal")}
 }
 
-// append adds pre-images and has them on disk before it returns.
-func (u *undoLog) append(images []image) error {
-	if len(images) == 0 {
+// append adds a record of pre-images; sync has all of them on disk.
+func (u *undoLog) append(record []byte) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.images.Append(recordImages, record)
+}
+
+func (u *undoLog) sync() error {
+	if u.noSync {
 		return nil
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, i := range images {
-		if err := u.images.Append(recordImage, i.encode()); err != nil {
-			return err
-		}
-		u.saved += int64(len(i.data))
-	}
-	if u.noSync {
-		return nil
-	}
 	return u.images.Sync()
 }
 
@@ -169,57 +163,44 @@ type image struct {
 	data   []byte
 }
 
-func (i image) encode() []byte {
-	b := make([]byte, 0, len(i.path)+len(i.data)+2*binary.MaxVarintLen64)
-	b = binary.AppendUvarint(b, uint64(len(i.path)))
-	b = append(b, i.path...)
-	b = binary.AppendUvarint(b, uint64(i.offset))
-	return append(b, i.data...)
+// imageHead is the size of what stands before the data of a pre-image, but for
+// the path: lengths of path and data, and the offset.
+const imageHead = 2 + 8 + 4
+
+// appendImageHead adds the head of a pre-image of n bytes to a record.
+func appendImageHead(b []byte, path string, offset int64, n int) []byte {
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(path)))
+	b = binary.LittleEndian.AppendUint64(b, uint64(offset))
+	b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	return append(b, path...)
 }
 
-// decodeImage reads what encode wrote.
-func decodeImage(b []byte) (image, error) {
-	n, k := binary.Uvarint(b)
-	if k <= 0 || n > uint64(len(b)-k) {
-		return image{}, fmt.Errorf("%w: a pre-image without a path", journal.ErrDamaged)
+// decodeImages calls fn with each pre-image in a record.
+func decodeImages(b []byte, fn func(image) error) error {
+	for len(b) > 0 {
+		if len(b) < imageHead {
+			return fmt.Errorf("%w: a pre-image without a head", journal.ErrDamaged)
+		}
+		name, off, n := int(binary.LittleEndian.Uint16(b)), binary.LittleEndian.Uint64(b[2:]), int64(binary.LittleEndian.Uint32(b[10:]))
+		b = b[imageHead:]
+		if off > 1<<62 || int64(len(b)) < int64(name)+n {
+			return fmt.Errorf("%w: a pre-image that is longer than its record", journal.ErrDamaged)
+		}
+		i := image{path: string(b[:name]), offset: int64(off), data: b[name : int64(name)+n]}
+		b = b[int64(name)+n:]
+		if err := fn(i); err != nil {
+			return err
+		}
 	}
-	i := image{path: string(b[k : k+int(n)])}
-	b = b[k+int(n):]
-	off, k := binary.Uvarint(b)
-	if k <= 0 || off > 1<<62 {
-		return image{}, fmt.Errorf("%w: a pre-image without an offset", journal.ErrDamaged)
-	}
-	i.offset, i.data = int64(off), b[k:]
-	return i, nil
+	return nil
 }
 
 // eachImage calls fn with each pre-image, oldest first.
 func eachImage(j *journal.Journal, fn func(image) error) error {
 	return j.Records(func(kind uint16, payload []byte) error {
-		if kind != recordImage {
+		if kind != recordImages {
 			return fmt.Errorf("%w: record kind %d among the pre-images", journal.ErrNewerFormat, kind)
 		}
-		i, err := decodeImage(payload)
-		if err != nil {
-			return err
-		}
-		return fn(i)
+		return decodeImages(payload, fn)
 	})
-}
-
-// readImages reads what lies in the ranges of one file. A file that ends before
-// has been cut off by an interrupted run, which saved the rest.
-func readImages(f *os.File, ranges []Range) ([]image, error) {
-	var out []image
-	for _, r := range ranges {
-		b := make([]byte, r.Length)
-		n, err := f.ReadAt(b, r.Offset)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
-		}
-		if n > 0 {
-			out = append(out, image{path: r.Path, offset: r.Offset, data: b[:n]})
-		}
-	}
-	return out, nil
 }

@@ -82,7 +82,7 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.makePair(); err != nil {
 		return err
 	}
-	var stock, ours []sample
+	var stock, ours, with, without []sample
 	for range b.rounds {
 		s, err := b.round(b.stock)
 		if err != nil {
@@ -94,9 +94,27 @@ func (b *bench) run(ctx context.Context) error {
 			return fmt.Errorf("failback-hook: %w", err)
 		}
 		ours = append(ours, s)
+		if s, err = b.round(b.dropIn()); err != nil {
+			return fmt.Errorf("failback-hook rewind: %w", err)
+		}
+		with = append(with, s)
+		if s, err = b.round(b.dropIn("--no-undo")); err != nil {
+			return fmt.Errorf("failback-hook rewind --no-undo: %w", err)
+		}
+		without = append(without, s)
 	}
 	b.print(stock, ours)
+	fmt.Printf("what saving for undo costs (failback-hook rewind, with and without --no-undo): %+.0f %% (%.2f s, %.2f s)\n",
+		100*(median(with).Seconds()/median(without).Seconds()-1), median(with).Seconds(), median(without).Seconds())
 	return nil
+}
+
+// dropIn runs the program by pg_rewind's command line.
+func (b *bench) dropIn(options ...string) func(*rewindtest.Node) (sample, error) {
+	return func(n *rewindtest.Node) (sample, error) {
+		args := append([]string{"rewind", "-D", n.Dir, "--source-server", b.leader.Conninfo()}, options...)
+		return timed(exec.Command(b.hook, args...))
+	}
 }
 
 // makePair makes the diverged pair with pgbench's tables and transactions.

@@ -1,0 +1,146 @@
+package rewind
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+)
+
+// imager saves what a batch of ranges holds before it is overwritten.
+type imager struct {
+	w *writer
+	// path of the last range, and its file; nil when nothing of that has to be saved.
+	path  string
+	state *preState
+	file  *os.File
+	// record is what has been gathered and not yet written.
+	record []byte
+	wrote  bool
+}
+
+// imageRecord is from which size on a record of pre-images is written: the
+// memory that each worker takes.
+const imageRecord = 1 << 20
+
+// image saves what lies in the ranges and has not been saved yet. When it
+// returns that is on disk, and the ranges may be overwritten. Ranges of one file
+// should lie together.
+func (w *writer) image(ranges []Range) (err error) {
+	if w.undo == nil {
+		return nil
+	}
+	g := imager{w: w}
+	defer closing(&err, g.close)
+	for _, r := range ranges {
+		if err := g.add(r); err != nil {
+			return err
+		}
+	}
+	if err := g.flush(); err != nil || !g.wrote {
+		return err
+	}
+	if err := w.undo.sync(); err != nil {
+		return w.fail("save what will be overwritten in", g.path, err)
+	}
+	return nil
+}
+
+// imageBehind saves a file's end, which is to be cut off at size.
+func (w *writer) imageBehind(p string, size int64) error {
+	if w.undo == nil {
+		return nil
+	}
+	fi, err := w.lstat(p)
+	if err != nil {
+		return w.fail("look at", p, err)
+	}
+	return w.image([]Range{{Path: p, Offset: size / blockSize * blockSize, Length: fi.Size()}})
+}
+
+func (g *imager) add(r Range) error {
+	if r.Path != g.path {
+		if err := g.open(r.Path); err != nil {
+			return err
+		}
+	}
+	if g.file == nil {
+		return nil
+	}
+	for _, m := range g.w.undo.missing(g.state, r.Offset, r.Length) {
+		if err := g.read(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open turns to another file, and finds out whether anything of it has to be
+// saved: not what a run has made, and not what lies aside as a whole.
+func (g *imager) open(p string) error {
+	if err := g.close(); err != nil {
+		return err
+	}
+	g.path = p
+	s, err := g.w.announced(p)
+	if err != nil || s == nil || s.Kind != KindFile {
+		return err
+	}
+	if moved, err := g.w.exists(s.Saved); err != nil || moved {
+		return err
+	}
+	f, err := g.w.open(p)
+	if err != nil {
+		return g.w.fail("open file", p, err)
+	}
+	g.state, g.file = s, f
+	return nil
+}
+
+func (g *imager) close() error {
+	if g.file == nil {
+		return nil
+	}
+	err := g.file.Close()
+	g.file = nil
+	return err
+}
+
+// read adds a range to the record. A file that ends before has been cut off by an
+// interrupted run, which saved the rest.
+func (g *imager) read(r Range) error {
+	if len(g.record)+int(r.Length) > imageRecord {
+		if err := g.flush(); err != nil {
+			return err
+		}
+	}
+	if g.record == nil {
+		g.record = make([]byte, 0, imageRecord+imageHead+len(r.Path))
+	}
+	head := len(g.record)
+	b := appendImageHead(g.record, r.Path, r.Offset, 0)
+	data := len(b)
+	b = append(b, make([]byte, r.Length)...)
+	n, err := g.file.ReadAt(b[data:], r.Offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return g.w.fail("read file", r.Path, err)
+	}
+	binary.LittleEndian.PutUint32(b[head+10:], uint32(n))
+	g.record = b[:data+n]
+	return nil
+}
+
+// flush writes what has been gathered.
+func (g *imager) flush() error {
+	if len(g.record) == 0 {
+		return nil
+	}
+	if err := g.w.step("image", g.path); err != nil {
+		return err
+	}
+	if err := g.w.undo.append(g.record); err != nil {
+		return g.w.fail("save what will be overwritten in", g.path, err)
+	}
+	g.record, g.wrote = g.record[:0], true
+	return nil
+}
