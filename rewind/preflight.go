@@ -29,7 +29,7 @@ func preflight(t *target, p *Plan, undo bool) error {
 			return err
 		}
 	}
-	if err := checkRenames(t, p); err != nil {
+	if err := checkRenames(t, p, undo); err != nil {
 		return err
 	}
 	return checkSpace(t, p, undo)
@@ -85,10 +85,13 @@ func checkAccess(p, realPath string) error {
 // checkRenames refuses directories between which files will be renamed and that
 // are on different file systems: one that is mounted on global, or inside pg_wal.
 // (pg_wal itself may be anywhere, see walDir.)
-func checkRenames(t *target, p *Plan) error {
+func checkRenames(t *target, p *Plan, undo bool) error {
 	pairs := map[string]string{"global": "."}
 	for _, f := range p.WAL.SetAside {
 		pairs[path.Dir(f)] = "pg_wal"
+	}
+	if undo {
+		addKept(t, p, pairs)
 	}
 	for dir, with := range pairs {
 		a, err := deviceOf(t.realPath(dir))
@@ -113,4 +116,17 @@ func deviceOf(realPath string) (uint64, error) {
 		return 0, &Error{Op: "look at", Path: realPath, Err: err}
 	}
 	return st.Dev, nil
+}
+
+// addKept names the directories from which files are moved to where they are kept.
+func addKept(t *target, p *Plan, pairs map[string]string) {
+	for i := range p.Entries {
+		e := &p.Entries[i]
+		replaced := e.Action == ActionCopy && e.TargetSize > 0 || e.Action == ActionRemove
+		if !replaced || e.Kind != KindFile {
+			continue
+		}
+		m, _ := t.at(e.Path)
+		pairs[path.Dir(e.Path)] = cmp.Or(m.prefix, ".")
+	}
 }

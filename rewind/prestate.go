@@ -1,6 +1,7 @@
 package rewind
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // preState is what lay at one path before the first change to it: all that is
@@ -29,6 +31,47 @@ type preState struct {
 	// Outside are directories outside PGDATA that are made for the link of a new
 	// tablespace, outermost first.
 	Outside []string `json:"outside,omitempty"`
+}
+
+// preStateJSON is a preState as the journal has it: JSON has no strings that are
+// not UTF-8, and would give back another name than it was given. Saved is a name
+// of ours, or one of a WAL file.
+type preStateJSON struct {
+	preStateFields
+	// Bytes of Path and Link, where those are not UTF-8.
+	PathBytes []byte `json:"path_bytes,omitempty"`
+	LinkBytes []byte `json:"link_bytes,omitempty"`
+}
+
+// preStateFields is a preState without its methods.
+type preStateFields preState
+
+// MarshalJSON implements json.Marshaler.
+func (s preState) MarshalJSON() ([]byte, error) {
+	j := preStateJSON{preStateFields: preStateFields(s)}
+	if !utf8.ValidString(s.Path) {
+		j.PathBytes = []byte(s.Path)
+	}
+	if !utf8.ValidString(s.Link) {
+		j.LinkBytes = []byte(s.Link)
+	}
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *preState) UnmarshalJSON(b []byte) error {
+	var j preStateJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	*s = preState(j.preStateFields)
+	if j.PathBytes != nil {
+		s.Path = string(j.PathBytes)
+	}
+	if j.LinkBytes != nil {
+		s.Link = string(j.LinkBytes)
+	}
+	return nil
 }
 
 // Where files are kept that were replaced or removed, so that they can be given
