@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,6 +166,52 @@ func TestStall(t *testing.T) {
 	_, err := source.OpenSQL(t.Context(), source.SQLConfig{Conninfo: b.conninfo(), ConnectTimeout: 200 * time.Millisecond})
 	if !errors.Is(err, rewind.ErrSourceUnavailable) || time.Since(start) > 5*time.Second {
 		t.Errorf("got %v after %v, want ErrSourceUnavailable", err, time.Since(start))
+	}
+}
+
+// TestSilence: the network is there and nothing comes over it. The connection
+// counts as broken then, and the call goes on when the server is back, on
+// another one; a caller that takes its time is no silence.
+func TestSilence(t *testing.T) {
+	b := setUpProxy(t)
+	var retries atomic.Int64
+	s := open(t, source.SQLConfig{
+		Conninfo: b.conninfo(), Connections: 1, Silence: 300 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond,
+		OnRetry: func(err error, waited time.Duration) {
+			retries.Add(1)
+			if !rewind.Retryable(err) || waited <= 0 {
+				t.Errorf("told of a retry after %v, waited %s", err, waited)
+			}
+		},
+	})
+	before := b.proxy.Accepted()
+	must(t, b.fetch(t, s, func(n int) {
+		if n == 20 {
+			time.Sleep(time.Second) // the caller's own time
+		}
+	}))
+	if got := b.proxy.Accepted(); got != before || retries.Load() > 0 {
+		t.Errorf("a slow caller lost its connection: %d, were %d", got, before)
+	}
+	must(t, b.fetch(t, s, func(n int) {
+		if n == 20 {
+			b.proxy.Stall()
+			time.AfterFunc(time.Second, b.proxy.Resume)
+		}
+	}))
+	if b.proxy.Accepted() == before || retries.Load() == 0 {
+		t.Error("the silent connection was kept")
+	}
+
+	// A server that stays silent is one that cannot be reached.
+	short := open(t, source.SQLConfig{
+		Conninfo: b.conninfo(), Connections: 1, Silence: 200 * time.Millisecond, ConnectTimeout: 200 * time.Millisecond, RetryFor: -1,
+	})
+	b.proxy.Stall()
+	_, err := short.State(t.Context())
+	b.proxy.Resume()
+	if !errors.Is(err, rewind.ErrSourceUnavailable) || !strings.Contains(err.Error(), "has sent nothing for 200ms") {
+		t.Errorf("got %v, want ErrSourceUnavailable for silence", err)
 	}
 }
 

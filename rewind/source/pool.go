@@ -16,9 +16,9 @@ import (
 
 // pool is a fixed number of connections to one server, kept as a free list.
 type pool struct {
-	config   *pgconn.Config
-	retryFor time.Duration
-	first    server // what the first connection found
+	config  *pgconn.Config
+	options poolOptions
+	first   server // what the first connection found
 	// slots holds one entry for each connection that may exist; nil where it
 	// has yet to be made.
 	slots   chan *session
@@ -27,12 +27,20 @@ type pool struct {
 	closing sync.Once
 }
 
+// poolOptions are those of SQLConfig, with their defaults.
+type poolOptions struct {
+	size     int
+	retryFor time.Duration
+	silence  time.Duration
+	onRetry  func(err error, waited time.Duration)
+}
+
 // openPool makes the first connection and binds the pool to the server that it
 // reached. It does not retry: the caller knows better whether to wait.
-func openPool(ctx context.Context, config *pgconn.Config, size int, retryFor time.Duration) (*pool, error) {
+func openPool(ctx context.Context, config *pgconn.Config, o poolOptions) (*pool, error) {
 	address := &pinned{dial: config.DialFunc}
 	config.DialFunc = address.dialContext
-	s, err := newSession(ctx, config)
+	s, err := newSession(ctx, config, o.silence)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -40,10 +48,10 @@ func openPool(ctx context.Context, config *pgconn.Config, size int, retryFor tim
 		return nil, err
 	}
 	address.pin()
-	p := &pool{config: config, retryFor: retryFor, first: s.server, slots: make(chan *session, size)}
+	p := &pool{config: config, options: o, first: s.server, slots: make(chan *session, o.size)}
 	p.stopped, p.stop = context.WithCancel(context.Background())
 	p.slots <- s
-	for range size - 1 {
+	for range o.size - 1 {
 		p.slots <- nil
 	}
 	return p, nil
@@ -64,6 +72,7 @@ func (p *pool) do(ctx context.Context, op string, done *int, call func(context.C
 	}
 	defer func() { p.slots <- s }()
 	for {
+		pauses := newPauses(p.options.retryFor)
 		progressed, err := backoff.Retry(ctx, func() (bool, error) {
 			before := *done
 			err := p.attempt(ctx, &s, call)
@@ -82,7 +91,11 @@ func (p *pool) do(ctx context.Context, op string, done *int, call func(context.C
 				return false, err
 			}
 			return false, backoff.Permanent(err)
-		}, backoff.WithBackOff(newPauses(p.retryFor)), backoff.WithMaxElapsedTime(0))
+		}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, _ time.Duration) {
+			if p.options.onRetry != nil {
+				p.options.onRetry(describe(op, "", err), pauses.sum)
+			}
+		}))
 		if callback, ok := errors.AsType[*callbackError](err); ok {
 			return callback.err
 		}
@@ -113,7 +126,7 @@ func (p *pool) borrow(ctx context.Context) (*session, error) {
 func (p *pool) attempt(ctx context.Context, s **session, call func(context.Context, *session) error) error {
 	if *s == nil || (*s).conn.IsClosed() {
 		*s = nil
-		fresh, err := newSession(ctx, p.config)
+		fresh, err := newSession(ctx, p.config, p.options.silence)
 		if err != nil {
 			return err
 		}

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -23,6 +25,10 @@ const oldestMajor = 13
 type session struct {
 	conn   *pgconn.PgConn
 	server server
+	// ear is the network below conn; the server may be silent on it for so long
+	// while it is asked for something, for ever when that is not positive.
+	ear     *ear
+	silence time.Duration
 }
 
 // server is what a session found at the other end.
@@ -54,12 +60,25 @@ func settings(major int) string {
 }
 
 // newSession connects, sets up and identifies.
-func newSession(ctx context.Context, config *pgconn.Config) (*session, error) {
+func newSession(ctx context.Context, config *pgconn.Config, silence time.Duration) (*session, error) {
+	// The driver dials each address of the name, and once more to cancel a
+	// statement; the connection that it takes is the last one before it returns.
+	var last atomic.Pointer[ear]
+	config, dial := config.Copy(), config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		e := &ear{Conn: conn, made: time.Now()}
+		last.Store(e)
+		return e, nil
+	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, describe("connect to the source", "", err)
 	}
-	s := &session{conn: conn}
+	s := &session{conn: conn, ear: last.Load(), silence: silence}
 	if err := s.setUp(ctx); err != nil {
 		s.close()
 		return nil, describe("set up the session on the source", "", err)
@@ -77,7 +96,7 @@ func (s *session) setUp(ctx context.Context) error {
 	}
 	s.server.major = major
 	s.server.encoding = s.conn.ParameterStatus("server_encoding")
-	if _, err := s.conn.Exec(ctx, settings(major)).ReadAll(); err != nil {
+	if err := s.exec(ctx, settings(major)); err != nil {
 		return err
 	}
 	return s.identify(ctx)
@@ -194,8 +213,6 @@ func (s *session) query(ctx context.Context, sql string, params []param, fn func
 }
 
 func (s *session) run(ctx context.Context, sql string, params []param, format int16, fn func(values [][]byte) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	values := make([][]byte, len(params))
 	oids := make([]uint32, len(params))
 	formats := make([]int16, len(params))
@@ -205,16 +222,24 @@ func (s *session) run(ctx context.Context, sql string, params []param, format in
 			formats[i] = 1
 		}
 	}
+	ctx, v := s.watch(ctx)
 	result := s.conn.ExecParams(ctx, sql, values, oids, formats, []int16{format})
 	for result.NextRow() {
-		if err := fn(result.Values()); err != nil {
-			cancel()
+		if err := v.during(func() error { return fn(result.Values()) }); err != nil {
+			_ = v.end(ctx, err)   // and with it the statement
 			_, _ = result.Close() // fn's error is the one that counts
 			return err
 		}
 	}
 	_, err := result.Close()
-	return err
+	return v.end(ctx, err)
+}
+
+// exec runs statements that give no rows.
+func (s *session) exec(ctx context.Context, sql string) error {
+	ctx, v := s.watch(ctx)
+	_, err := s.conn.Exec(ctx, sql).ReadAll()
+	return v.end(ctx, err)
 }
 
 // row runs a statement that gives exactly one row, as text; NULL becomes "".

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -19,6 +20,7 @@ const (
 	DefaultConnections     = 4
 	DefaultApplicationName = "failback-hook"
 	DefaultRetryFor        = time.Minute
+	DefaultSilence         = time.Minute
 )
 
 // maxFile is the largest file that ReadFile returns, in bytes.
@@ -41,6 +43,14 @@ type SQLConfig struct {
 	// RetryFor bounds the pauses of one call between attempts to go on after
 	// its connection broke. Zero means DefaultRetryFor, negative none at all.
 	RetryFor time.Duration
+	// Silence bounds how long the server may send nothing while it is asked for
+	// something; then its connection counts as broken. Zero means
+	// DefaultSilence, negative no bound.
+	Silence time.Duration
+	// OnRetry is told of each pause before another attempt: what happened, and
+	// how much of RetryFor will have gone by after it. It may be called from
+	// several goroutines; may be nil.
+	OnRetry func(err error, waited time.Duration)
 	// ForeignDirs makes List go below directories of the top level that are
 	// not PostgreSQL's own, down to 16 levels; see the package documentation.
 	ForeignDirs bool
@@ -69,7 +79,9 @@ func OpenSQL(ctx context.Context, c SQLConfig) (*SQL, error) {
 	if size <= 0 {
 		size = DefaultConnections
 	}
-	p, err := openPool(ctx, config, size, c.retryFor(DefaultRetryFor))
+	p, err := openPool(ctx, config, poolOptions{
+		size: size, retryFor: cmp.Or(c.RetryFor, DefaultRetryFor), silence: cmp.Or(c.Silence, DefaultSilence), onRetry: c.OnRetry,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -102,13 +114,6 @@ func (c SQLConfig) parse() (*pgconn.Config, error) {
 	config.RuntimeParams["application_name"] = name
 	config.RuntimeParams["client_encoding"] = "SQL_ASCII"
 	return config, nil
-}
-
-func (c SQLConfig) retryFor(standard time.Duration) time.Duration {
-	if c.RetryFor == 0 {
-		return standard
-	}
-	return c.RetryFor
 }
 
 // ServerMajor is the server's major version, 13 or above.

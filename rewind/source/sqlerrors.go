@@ -170,7 +170,7 @@ func isNetwork(err error) bool {
 		network net.Error
 		errno   syscall.Errno
 	)
-	return errors.As(err, &network) || errors.As(err, &errno) || pgconn.Timeout(err) ||
+	return errors.Is(err, errSilent) || errors.As(err, &network) || errors.As(err, &errno) || pgconn.Timeout(err) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, pgconn.ErrConnClosed) ||
 		errors.Is(err, pgconn.ErrStandbyConnection) || errors.Is(err, pgconn.ErrPrimaryConnection) ||

@@ -16,6 +16,9 @@ import (
 // whoever asks them asks again.
 const upstreamRetryFor = 5 * time.Second
 
+// upstreamSilence is how long an answer to such a question may take.
+const upstreamSilence = 20 * time.Second
+
 // Upstream is the server that a standby streams from, asked over one connection.
 type Upstream struct{ pool *pool }
 
@@ -26,7 +29,7 @@ func OpenUpstream(ctx context.Context, conninfo string) (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := openPool(ctx, config, 1, upstreamRetryFor)
+	p, err := openPool(ctx, config, poolOptions{size: 1, retryFor: upstreamRetryFor, silence: upstreamSilence})
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +123,12 @@ func CheckConninfo(conninfo string) error {
 // Checkpoint runs CHECKPOINT and waits for its end. It needs a superuser or,
 // since 15, a member of pg_checkpoint; others get rewind.ErrSourcePrivilege.
 func (u *Upstream) Checkpoint(ctx context.Context) error {
-	_, err := u.ask(ctx, "run a checkpoint on the leader", "CHECKPOINT")
+	err := u.pool.do(ctx, "run a checkpoint on the leader", new(int), func(ctx context.Context, ses *session) error {
+		silent := *ses
+		silent.silence = 0 // until it is done, and that may take long
+		_, err := silent.rows(ctx, "CHECKPOINT")
+		return err
+	})
 	return advise(err, "as a superuser: GRANT pg_checkpoint TO <role>; (PostgreSQL 15 or later), or let a superuser do it")
 }
 

@@ -175,7 +175,7 @@ func (u *Upstream) inDatabase(ctx context.Context, database, op string, fn func(
 	if database != "" {
 		config.Database = database
 	}
-	ses, err := newSession(ctx, config)
+	ses, err := newSession(ctx, config, upstreamSilence)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (u *Upstream) inDatabase(ctx context.Context, database, op string, fn func(
 		return &rewind.Error{Op: op, Err: &kindError{rewind.ErrSourceChanged, err}}
 	}
 	// Names come as text of the database's own encoding otherwise.
-	if _, err := ses.conn.Exec(ctx, "SET client_encoding = 'UTF8'").ReadAll(); err != nil {
+	if err := ses.exec(ctx, "SET client_encoding = 'UTF8'"); err != nil {
 		return describe(op, "", err)
 	}
 	if err := fn(ses); err != nil {
