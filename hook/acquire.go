@@ -20,13 +20,14 @@ const acquirePause = time.Second
 // acquire takes the lock. Another holder is an error at once, with one
 // exception: when it was this node's own process, and that process is dead,
 // its lease is on the way out, and a person who runs the command again after a
-// kill should not have to wait for it by hand.
+// kill should not have to wait for it by hand. Or it was this very process,
+// which could not give the lock back while etcd was away.
 func (r *run) acquire(ctx context.Context, leader dcs.Leader) (Lock, error) {
 	req := dcs.LockRequest{
 		Member: r.cfg.Name, Operation: "rejoin", Version: r.cfg.Version,
 		Leader: leader, Limit: r.cfg.LockLimit, TTL: r.cfg.LockTTL,
 	}
-	deadline := time.Now().Add(r.cfg.LockTTL + settle)
+	begun, most := time.Now(), r.cfg.LockTTL+settle
 	for told := false; ; told = true {
 		lock, err := r.h.Cluster.Lock(ctx, req)
 		if err == nil {
@@ -36,12 +37,13 @@ func (r *run) acquire(ctx context.Context, leader dcs.Leader) (Lock, error) {
 		if !errors.As(err, &held) || held.Owner.Member != r.cfg.Name {
 			return nil, err
 		}
-		if !diedHere(held.Owner) || time.Now().After(deadline) {
+		if !diedHere(held.Owner) || time.Since(begun) > most {
 			return nil, fmt.Errorf("%w: %w", ErrInProgress, err)
 		}
 		if !told {
-			r.log.Info("waiting for the lock of a process that has died", zap.Int("pid", held.Owner.PID))
+			r.log.Info("waiting for the end of a lock that was left behind", zap.Int("pid", held.Owner.PID))
 		}
+		r.tellWait(Waiting{For: "the end of a lock", Why: fmt.Sprintf("left behind by process %d", held.Owner.PID), Elapsed: time.Since(begun), Limit: most})
 		if err := sleep(ctx, acquirePause); err != nil {
 			return nil, err
 		}

@@ -61,6 +61,9 @@ type Config struct {
 	// clean switchover the former primary needs no help, only a moment.
 	// Negative: no such patience.
 	SettleTimeout time.Duration
+	// Wait is how long one kind of trouble that may pass by itself is waited
+	// out. Negative: not at all, the first error is the result.
+	Wait time.Duration
 	// Connections that fetch at the same time.
 	Connections int
 	// Preserve are further paths in PGDATA that stay the node's own.
@@ -103,6 +106,7 @@ const (
 	DefaultStartTimeout   = time.Minute
 	DefaultStreamTimeout  = time.Minute
 	DefaultSettleTimeout  = 5 * time.Second
+	DefaultWait           = 5 * time.Minute
 	DefaultConnections    = 4
 	DefaultLockLimit      = 1
 	DefaultLockTTL        = 30 * time.Second
@@ -127,6 +131,7 @@ func (c Config) withDefaults() Config {
 	c.StartTimeout = cmp.Or(c.StartTimeout, DefaultStartTimeout)
 	c.StreamTimeout = cmp.Or(c.StreamTimeout, DefaultStreamTimeout)
 	c.SettleTimeout = cmp.Or(c.SettleTimeout, DefaultSettleTimeout)
+	c.Wait = cmp.Or(c.Wait, DefaultWait)
 	c.Connections = cmp.Or(c.Connections, DefaultConnections)
 	c.LockLimit = cmp.Or(c.LockLimit, DefaultLockLimit)
 	c.LockTTL = cmp.Or(c.LockTTL, DefaultLockTTL)

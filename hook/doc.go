@@ -41,11 +41,45 @@
 // appears both are compared once more, in one transaction (Lock.Check).
 //
 // A dry run looks, decides and plans, on a running server as well as that can
-// be done; it takes no lock and writes nothing anywhere.
+// be done; it takes no lock and writes nothing anywhere. It waits for nothing.
+//
+// # What passes by itself
+//
+// An attempt that fails goes through afterSetback, a pure function, which sorts
+// the error and has three answers: give up, try again after a pause, or decide
+// anew at once. Every attempt begins with the first look and takes the lock
+// again, because whatever the last one has left, and whatever happened since, is
+// a state that a first attempt may find as well: there is no second path through
+// the program that only runs when something breaks.
+//
+//	etcd does not answer                            wait
+//	nobody leads, or nobody knows where             wait
+//	the leader's server is away or not ready        wait; package source has tried
+//	                                                for a while by itself, and kept
+//	                                                what it had
+//	another node is at work                         wait for its end
+//	the lock was lost, the leader is another one    decide anew
+//	everything else                                 the result, at once
+//
+// Config.Wait bounds the waiting for each kind in a run, all of it together: a
+// leader that breaks down whenever it is copied from must not be broken down for
+// ever. The time in which work was done does not count. Between two attempts the
+// lock is free and a server that was stopped stays down; it is started again,
+// where that is possible, when the run gives up.
+//
+// The leader is also looked for while the node, complete and started, is waited
+// for to stream: one that has been set up for a leader of the past never would.
+//
+// At the last moment of the work (Lock.Check), an etcd that does not answer is
+// waited for as long as the lease lives, so that its restart does not cost the
+// work.
 //
 // # What each exit leaves behind
 //
-//   - An error of check, look, Decide, settle or lock: everything as it was.
+// Of the error that ends the run, when nothing is waited for any longer:
+//
+//   - An error of check, look, Decide, settle or lock: everything as it was, or
+//     as an attempt before has left it.
 //   - An error of stop: what the server did of it. It may still be running.
 //   - An error of plan or slot, or of apply before it changed anything: the
 //     directory as it was. A server that ran before is started again, also when

@@ -49,6 +49,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{facts: f, fail: map[string]error{}, on: map[string]func(){}, plan: rewind.Plan{Strategy: rewind.StrategyWAL, Source: rewind.Side{Bytes: 1000}}}
 	cfg := srv.cfg
 	cfg.SettleTimeout, cfg.StreamTimeout = 300*time.Millisecond, 2*time.Second
+	cfg.Wait = -1
 	cfg.SourceConninfo = "user=rewinder password=hunter2"
 	cfg.RestoreCommand = RestoreNever
 	s.hook = &Hook{
@@ -78,6 +79,21 @@ func (s *stage) do(what string) error {
 		on()
 	}
 	return err
+}
+
+// failTimes makes something fail so many times.
+func (s *stage) failTimes(what string, n int, err error) {
+	s.fail[what] = err
+	s.on[what] = func() {
+		if s.count(what) == n {
+			s.set(func() { delete(s.fail, what) })
+		}
+	}
+}
+
+// patient lets the stage's runs wait that long, with short pauses.
+func (s *stage) patient(limit time.Duration) {
+	s.hook.Config.Wait, s.hook.pauses = limit, pauses{first: time.Millisecond, longest: 10 * time.Millisecond}
 }
 
 // set changes the world.
@@ -133,7 +149,7 @@ func (s *stage) Lock(ctx context.Context, req dcs.LockRequest) (Lock, error) {
 	if err := s.do("lock"); err != nil {
 		return nil, err
 	}
-	if req.Member != "n1" || req.Leader.Name != "n2" || req.Operation == "" || req.TTL == 0 || req.Limit == 0 {
+	if req.Member != "n1" || req.Leader.Name == "" || req.Operation == "" || req.TTL == 0 || req.Limit == 0 {
 		return nil, errors.New("the request says too little")
 	}
 	s.lock = &fakeLock{s: s}

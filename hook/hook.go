@@ -64,7 +64,12 @@ type Hook struct {
 	// OnStep is told the name of each step of the run when it begins, as the
 	// report names it; may be nil.
 	OnStep func(name string)
+	// OnWait is told each second what is waited for and for how long already,
+	// while a run waits for something to pass; may be nil.
+	OnWait func(Waiting)
 
+	// pauses between attempts, for tests; zero for the standard ones.
+	pauses pauses
 	// newEngine stands between this package and the engine, for tests; nil is the engine.
 	newEngine func(*rewind.Engine) engine
 }
@@ -82,10 +87,13 @@ var _ engine = (*rewind.Engine)(nil)
 // to an error it holds what came to be known and done before it, and its
 // Outcome is empty.
 //
-// Errors are those of this package, of dcs and of rewind, for errors.Is. Those
-// that ErrNoLeader, ErrUnknownLeader and ErrLeaderNotReady stand for, and lost
-// races for the lock, may pass by themselves; see doc.go for what each exit
-// leaves behind.
+// What may pass by itself is waited out, each kind for Config.Wait: an etcd or a
+// leader's server that does not answer, a leader that is missing or not ready,
+// another node at work. When the leader changes or the lock is lost the run
+// decides anew. Everything else is an error at once.
+//
+// Errors are those of this package, of dcs and of rewind, for errors.Is; see
+// doc.go for what each exit leaves behind.
 func (h *Hook) Rejoin(ctx context.Context) (*Report, error) {
 	r := h.begin()
 	err := r.rejoin(ctx)
@@ -95,7 +103,7 @@ func (h *Hook) Rejoin(ctx context.Context) (*Report, error) {
 
 // DryRun says what Rejoin would do and changes nothing anywhere: it writes no
 // file, takes no lock, makes no slot, and leaves a running server alone. What
-// would make Rejoin wait or refuse is the same error here.
+// would make Rejoin wait or refuse is an error here, at once.
 func (h *Hook) DryRun(ctx context.Context) (*Report, error) {
 	r := h.begin()
 	err := r.dryRun(ctx)

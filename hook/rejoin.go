@@ -1,7 +1,6 @@
 package hook
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +13,54 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/rewind"
-	"github.com/failback-hook/failback-hook/rewind/postmaster"
 )
 
-// rejoin is the whole run; doc.go draws it.
+// rejoin is the whole run; doc.go draws it. An attempt that fails is followed by
+// another one as long as afterSetback says so. Each begins with a look and
+// decides anew: whatever has happened meanwhile, and whatever the last attempt
+// has left, is one of the states that a first attempt may find.
 func (r *run) rejoin(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
 	}
+	for {
+		begun, steps := time.Now(), len(r.report.Steps)
+		r.atWork = false
+		err := r.attempt(ctx)
+		if err == nil {
+			r.overcome()
+			r.forgottenSlot()
+			return nil
+		}
+		var idle time.Duration
+		if !r.atWork {
+			idle = time.Since(begun)
+		}
+		if err := r.waitOut(ctx, err, idle); err != nil {
+			return r.explain(ctx, err)
+		}
+		if !r.atWork {
+			r.foldSteps(steps, begun)
+		}
+	}
+}
+
+// foldSteps makes one step "wait" of an attempt that only found that there is
+// trouble, of the pause behind it, and of such a step before it.
+func (r *run) foldSteps(from int, begun time.Time) {
+	r.report.Steps = r.report.Steps[:from]
+	took := time.Since(begun)
+	if from > 0 && r.report.Steps[from-1].Name == stepWait {
+		r.report.Steps[from-1].Duration += took
+		return
+	}
+	r.report.Steps = append(r.report.Steps, Step{Name: stepWait, Duration: took})
+}
+
+const stepWait = "wait"
+
+// attempt goes the whole way once.
+func (r *run) attempt(ctx context.Context) error {
 	d, err := r.lookAs(ctx, "look")
 	if err != nil {
 		return err
@@ -51,6 +90,7 @@ func (r *run) rejoin(ctx context.Context) error {
 	if r.report.Decision.Verb == VerbNothing {
 		return r.leave(ctx)
 	}
+	r.done, r.touched = true, touched{}
 	return r.bringUp(ctx)
 }
 
@@ -65,7 +105,7 @@ func (r *run) lookAs(ctx context.Context, step string) (d Decision, err error) {
 
 // leave reports a node that is where it should be.
 func (r *run) leave(ctx context.Context) error {
-	r.report.Outcome = OutcomeNothing
+	r.report.Outcome = r.outcome()
 	m, ok := leaderMember(r.facts.Topology)
 	if !ok {
 		return nil
@@ -167,6 +207,7 @@ func (r *run) locked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.overcome()
 	err = withCause(lock.Context(), r.underLock(lock.Context(), lock, leader))
 	if e := lock.Release(context.WithoutCancel(ctx)); e != nil {
 		r.warn("the lock was not given back and ends by itself in %s: %v", r.cfg.LockTTL, e)
@@ -218,56 +259,18 @@ func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	wasRunning := r.facts.Local.Running
-	err = r.step("stop", func() error { return r.server.stop(ctx) })
-	if err != nil {
-		return r.explainStop(ctx, err, wasRunning)
+	r.atWork, r.touched.work = true, true
+	if r.facts.Local.Running {
+		r.touched.stopped, r.touched.down = true, false
 	}
-	r.control, _ = os.ReadFile(filepath.Join(r.cfg.PGData, controlFile)) // only for comparing
-	if err := r.rewind(ctx, lock, src); err != nil {
-		return r.explain(ctx, err, wasRunning)
+	if err := r.step("stop", func() error { return r.server.stop(ctx) }); err != nil {
+		return err
 	}
-	return nil
-}
-
-// explainStop is explain for a stop that was not seen to its end: the server may
-// have been told to stop and go down by itself a moment later.
-func (r *run) explainStop(ctx context.Context, cause error, wasRunning bool) error {
-	if !wasRunning {
-		return cause
+	r.touched.down = true
+	if r.touched.control == nil {
+		r.touched.control, _ = os.ReadFile(filepath.Join(r.cfg.PGData, controlFile)) // only for comparing
 	}
-	err := poll(context.WithoutCancel(ctx), settle, func() (bool, error) {
-		pid, err := postmaster.Find(r.cfg.PGData)
-		return pid == 0, err
-	})
-	if err != nil {
-		return fmt.Errorf("%w (the server was told to stop and is still there)", cause)
-	}
-	r.control, _ = os.ReadFile(filepath.Join(r.cfg.PGData, controlFile)) // only for comparing
-	return r.explain(ctx, cause, wasRunning)
-}
-
-// explain adds to an error what state it leaves, and brings a server that was
-// stopped for the work up again where that is possible.
-func (r *run) explain(ctx context.Context, cause error, wasRunning bool) error {
-	now, err := os.ReadFile(filepath.Join(r.cfg.PGData, controlFile))
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w (the work was begun: no server can start here until it is finished; run it again)", cause)
-	case !wasRunning:
-		return cause
-	}
-	what := "nothing was changed"
-	if r.control != nil && !bytes.Equal(now, r.control) {
-		what = "the data directory is complete"
-	}
-	// Also when ctx has ended: that is no reason to leave the node down.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StartTimeout+settle)
-	defer cancel()
-	if err := r.step("start again", func() error { return r.server.start(ctx) }); err != nil {
-		return fmt.Errorf("%w (%s, but the server does not start again: %w)", cause, what, err)
-	}
-	return fmt.Errorf("%w (%s, and the server runs again)", cause, what)
+	return r.rewind(ctx, lock, src)
 }
 
 // rewind plans and applies. The slot is made in between: not before the plan,
@@ -278,7 +281,7 @@ func (r *run) rewind(ctx context.Context, lock Lock, src rewind.Source) error {
 	if err != nil {
 		return err
 	}
-	e := r.newEngine(src, rewind.Options{Standby: standby, BeforeCommit: lock.Check, RestoreCommand: r.restoreCommand(ctx)})
+	e := r.newEngine(src, rewind.Options{Standby: standby, BeforeCommit: r.confirmed(lock), RestoreCommand: r.restoreCommand(ctx)})
 	if err := r.step("plan", func() error { return r.plan(ctx, e) }); err != nil {
 		return err
 	}
@@ -308,7 +311,10 @@ func (r *run) ensureSlot(ctx context.Context, name string) (string, error) {
 	})
 	switch {
 	case err == nil:
-		r.report.SlotCreated = created
+		if created {
+			r.forgottenSlot()
+			r.report.SlotCreated, r.slotOn, r.slotName = true, r.report.Leader, name
+		}
 		r.log.Info("slot on the leader", zap.String("slot", name), zap.Bool("created", created))
 		return name, nil
 	case errors.Is(err, rewind.ErrSourcePrivilege) && r.cfg.Slots == SlotsAuto:
@@ -323,10 +329,28 @@ func (r *run) apply(ctx context.Context, e engine) error {
 	if rep != nil {
 		r.report.FetchedBytes, r.report.FetchedWALBytes, r.report.Phases = rep.FetchedBytes, rep.FetchedWALBytes, rep.Durations
 	}
-	if err != nil && r.report.SlotCreated {
-		r.warn("the slot %q stays on the leader and keeps WAL until this is run again, or the slot is dropped", r.report.Standby.PrimarySlotName)
-	}
 	return err
+}
+
+// confirmed asks lock and leader key once more, at the last moment. An etcd that
+// does not answer just then is waited for as long as the lock is known to be
+// ours: ctx ends with it. To give up at once would throw the work away for a
+// restart of etcd that takes a few seconds.
+func (r *run) confirmed(lock Lock) func(context.Context) error {
+	return func(ctx context.Context) error {
+		begun := time.Now()
+		next := r.patience.pauses.backOff()
+		for {
+			err := lock.Check(ctx)
+			if !errors.Is(err, dcs.ErrUnavailable) || time.Since(begun) >= r.patience.limit {
+				return err
+			}
+			r.log.Debug("etcd cannot be asked for the lock", zap.Error(err))
+			if e := sleep(ctx, next.NextBackOff()); e != nil {
+				return fmt.Errorf("%w: %w", e, err)
+			}
+		}
+	}
 }
 
 // bringUp starts the server and waits until it streams.
@@ -340,11 +364,19 @@ func (r *run) bringUp(ctx context.Context) error {
 			return err
 		}
 	}
-	r.report.Outcome = OutcomeRejoined
-	if r.report.Plan.Strategy == rewind.StrategyNone {
-		r.report.Outcome = OutcomeConfigured
-	}
+	r.report.Outcome = r.outcome()
 	return nil
+}
+
+// outcome is what this run has made of the node.
+func (r *run) outcome() Outcome {
+	switch {
+	case !r.done:
+		return OutcomeNothing
+	case r.report.Plan.Strategy == rewind.StrategyNone:
+		return OutcomeConfigured
+	}
+	return OutcomeRejoined
 }
 
 func (r *run) openSource(ctx context.Context) (rewind.Source, error) {

@@ -1,10 +1,12 @@
 package hook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +25,25 @@ type run struct {
 	facts Facts
 	// server is the local one; nil until it is known what to do.
 	server *server
+	// patience is what has been used up of it.
+	patience patience
+	// touched is what attempts have done to the node and not brought to an end,
+	// atWork whether the present one does something to it.
+	touched touched
+	atWork  bool
+	// done: the directory was rewound, or made a standby, by this run.
+	done bool
+	// slotOn is the leader on which this run made the slot slotName; empty for none.
+	slotOn, slotName string
+}
+
+// touched is what has been done to a node that may have to be told, or undone,
+// when the run ends early.
+type touched struct {
+	// work: the server was told to stop, or the directory was to be changed.
+	work bool
+	// stopped: the server ran and was told to stop; down: it was seen to be.
+	stopped, down bool
 	// control is the image of the control file when the server was down and
 	// nothing was changed yet.
 	control []byte
@@ -32,7 +53,8 @@ func (h *Hook) begin() *run {
 	cfg := h.Config.withDefaults()
 	return &run{
 		h: h, cfg: cfg, log: h.Log.With(zap.String("member", cfg.Name)),
-		report: &Report{Started: time.Now(), Member: cfg.Name, Steps: []Step{}},
+		report:   &Report{Started: time.Now(), Member: cfg.Name, Steps: []Step{}},
+		patience: patience{limit: cfg.Wait, pauses: cmp.Or(h.pauses, standardPauses())},
 	}
 }
 
@@ -46,7 +68,9 @@ func (r *run) end(err error) (*Report, error) {
 
 // step runs a stretch of the run under a name, for the log and the report.
 func (r *run) step(name string, fn func() error) error {
-	if r.h.OnStep != nil {
+	// While something is waited for, that is what is to be seen, and not the
+	// looks in between.
+	if r.h.OnStep != nil && r.patience.current == nil {
 		r.h.OnStep(name)
 	}
 	begun := time.Now()
@@ -61,9 +85,13 @@ func (r *run) step(name string, fn func() error) error {
 	return nil
 }
 
-// warn tells of what stops nothing, in the log and in the report.
+// warn tells of what stops nothing, in the log and in the report; once, however
+// many attempts there are.
 func (r *run) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	if slices.Contains(r.report.Warnings, text) {
+		return
+	}
 	r.report.Warnings = append(r.report.Warnings, text)
 	r.log.Warn(text)
 }

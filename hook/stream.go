@@ -55,6 +55,9 @@ func (r *run) awaitStreaming(ctx context.Context, begun time.Time) error {
 	slotMade := time.Now()
 	s, err := r.watchStreaming(ctx, m, func(ctx context.Context) error {
 		if time.Since(slotMade) > slotPoll {
+			if err := r.sameLeader(ctx); err != nil {
+				return err
+			}
 			r.keepSlot(ctx, m)
 			slotMade = time.Now()
 		}
@@ -147,6 +150,18 @@ func (r *run) keepSlot(ctx context.Context, m dcs.Member) {
 	if err != nil {
 		r.log.Debug("the slot cannot be looked after", zap.Error(err))
 	}
+}
+
+// sameLeader ends the wait when somebody else leads: the node would stream from
+// the one that it was set up for until the end of time. An etcd that does not
+// answer, or a cluster without a leader, says nothing about that.
+func (r *run) sameLeader(ctx context.Context) error {
+	was := r.facts.Topology.Leader
+	t, err := r.h.Cluster.Topology(ctx)
+	if err != nil || t.Leader == nil || was == nil || t.Leader.Name == was.Name {
+		return nil
+	}
+	return fmt.Errorf("wait for streaming: %w: from %s to %s", dcs.ErrLeaderChanged, was.Name, t.Leader.Name)
 }
 
 // stillThere ends the wait when the server has died. One that is under

@@ -43,8 +43,11 @@ type connectRequest struct {
 	settings *settings
 	version  string
 	log      *zap.Logger
-	onEvent  func(rewind.Event)
-	onStep   func(string)
+	// patient: an etcd that does not answer is no reason to fail.
+	patient bool
+	onEvent func(rewind.Event)
+	onStep  func(string)
+	onWait  func(hook.Waiting)
 }
 
 // Values of --output.

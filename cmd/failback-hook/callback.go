@@ -162,19 +162,21 @@ func logEnd(ctx context.Context, log *zap.Logger, report *hook.Report, err error
 func (p *program) retry(c *cli.Context, conf *configuration, log *zap.Logger) (*hook.Report, error) {
 	const longest = 15 * time.Second
 	end := time.Now().Add(conf.settings.Callback.Wait)
+	ctx, cancel := conf.limited(c.Context)
+	defer cancel()
 	for pause := p.firstPause; ; pause = min(2*pause, longest) {
-		report, err := p.work(c.Context, c, conf, log)
+		report, err := p.work(ctx, c, conf, log)
 		switch {
 		case err == nil:
 			return report, nil
 		case ownLock(err, conf.settings.Name):
 			log.Info("this node's rejoin is at work already", zap.Error(err))
 			return nil, nil
-		case !exitFor(c.Context, err).retry || time.Now().Add(pause).After(end):
+		case !exitFor(ctx, err).retry || time.Now().Add(pause).After(end):
 			return report, err
 		}
 		log.Warn("not yet: will try again", zap.Error(err), zap.Duration("in", pause))
-		if err := wait(c.Context, pause); err != nil {
+		if err := wait(ctx, pause); err != nil {
 			return report, err
 		}
 	}

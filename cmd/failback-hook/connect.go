@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
@@ -13,40 +17,131 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
-// connect opens etcd and puts the parts together. The leader's server is
-// opened by the hook when it knows which one that is.
+// connect opens etcd and puts the parts together. The leader's server is opened
+// by the hook when it knows which one that is; an etcd that does not answer is
+// opened by the hook's next question, so that it is waited for like one that
+// goes away later.
 func connect(ctx context.Context, req connectRequest) (rejoiner, func() error, error) {
 	cfg, err := req.settings.dcsConfig()
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := dcs.Open(ctx, cfg)
-	if err != nil {
-		if _, known := matchRow(exitTable(), err); !known && ctx.Err() == nil {
-			// What is wrong without etcd having been asked is the configuration.
-			err = &inputError{err: err}
-		}
+	etcd := &cluster{cfg: cfg}
+	if _, err := etcd.open(ctx); err != nil && (!req.patient || !errors.Is(err, dcs.ErrUnavailable)) {
 		return nil, nil, err
 	}
 	h := newHook(req)
-	h.Cluster = hook.DCS{Client: client}
-	return h, client.Close, nil
+	h.Cluster = etcd
+	return h, etcd.close, nil
 }
 
 // newHook puts together all but the cluster.
 func newHook(req connectRequest) *hook.Hook {
 	return &hook.Hook{
 		Config:     req.settings.hookConfig(req.version),
-		OpenSource: openSource,
+		OpenSource: req.openSource,
 		OpenServer: openServer,
 		Log:        req.log,
 		OnEvent:    req.onEvent,
 		OnStep:     req.onStep,
+		OnWait:     req.onWait,
 	}
 }
 
-func openSource(ctx context.Context, conninfo string, connections int) (rewind.Source, error) {
-	return source.OpenSQL(ctx, source.SQLConfig{Conninfo: conninfo, Connections: connections})
+// cluster is etcd, opened at the next question where it is not open.
+type cluster struct {
+	cfg    dcs.ClientConfig
+	client *dcs.Client
+}
+
+var _ hook.Cluster = (*cluster)(nil)
+
+// open is not for several goroutines: a run asks one question after the other.
+func (c *cluster) open(ctx context.Context) (hook.DCS, error) {
+	if c.client != nil {
+		return hook.DCS{Client: c.client}, nil
+	}
+	client, err := dcs.Open(ctx, c.cfg)
+	if err != nil {
+		if _, known := matchRow(exitTable(), err); !known && ctx.Err() == nil {
+			// What is wrong without etcd having been asked is the configuration.
+			err = &inputError{err: err}
+		}
+		return hook.DCS{}, err
+	}
+	c.client = client
+	return hook.DCS{Client: client}, nil
+}
+
+func (c *cluster) close() error {
+	if c.client == nil {
+		return nil
+	}
+	return c.client.Close()
+}
+
+// Topology reads the cluster at one revision.
+func (c *cluster) Topology(ctx context.Context) (dcs.Topology, error) {
+	d, err := c.open(ctx)
+	if err != nil {
+		return dcs.Topology{}, err
+	}
+	return d.Topology(ctx)
+}
+
+// Lock takes the lock, or says who has it.
+func (c *cluster) Lock(ctx context.Context, req dcs.LockRequest) (hook.Lock, error) {
+	d, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.Lock(ctx, req)
+}
+
+// Locks lists who holds locks of this cluster.
+func (c *cluster) Locks(ctx context.Context) ([]dcs.Owner, error) {
+	d, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.Locks(ctx)
+}
+
+// openSource connects to the leader to fetch from it. A connection that breaks
+// is made anew by the source itself for a while, as that keeps what was fetched;
+// after that it is the hook's to wait.
+func (req connectRequest) openSource(ctx context.Context, conninfo string, connections int) (rewind.Source, error) {
+	limit := min(source.DefaultRetryFor, req.settings.Wait)
+	told := &rarely{every: waitLineEvery}
+	return source.OpenSQL(ctx, source.SQLConfig{
+		Conninfo: conninfo, Connections: connections,
+		Silence: zeroIsNone(req.settings.Source.Silence), RetryFor: zeroIsNone(limit),
+		OnRetry: func(err error, waited time.Duration) {
+			if told.now() {
+				req.log.Warn("the connection to the leader broke; trying again", zap.Error(err))
+			}
+			if req.onWait != nil {
+				req.onWait(hook.Waiting{For: "the leader", Why: hook.Briefly(err), Elapsed: waited, Limit: limit})
+			}
+		},
+	})
+}
+
+// rarely says yes once in a while, to several goroutines.
+type rarely struct {
+	every time.Duration
+	mu    sync.Mutex
+	last  time.Time
+}
+
+func (r *rarely) now() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.last.IsZero() && time.Since(r.last) < r.every {
+		return false
+	}
+	r.last = time.Now()
+	return true
 }
 
 func openServer(ctx context.Context, conninfo string) (hook.Server, error) {

@@ -30,7 +30,7 @@ func TestConnectErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			p := &program{
-				args:   append(append([]string{"failback-hook", "--etcd-dial-timeout", "300ms"}, node()...), tt.args...),
+				args:   append(append([]string{"failback-hook", "--etcd-dial-timeout", "300ms", "--wait", "0s"}, node()...), tt.args...),
 				stdout: &stdout, stderr: &stderr, connect: connect,
 				defaultFile: filepath.Join(t.TempDir(), "absent.yml"),
 			}

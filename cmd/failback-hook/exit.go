@@ -135,6 +135,9 @@ func endedRows() []exitRow {
 			hint: "run it again: it goes on from where it is"},
 		{code: 130, name: "interrupted", meaning: "interrupted (SIGINT)", errs: []error{signalError{syscall.SIGINT}},
 			hint: "run it again: it goes on from where it is"},
+		{code: 141, name: "output_closed", meaning: "nobody reads standard output or error any more (SIGPIPE)",
+			errs: []error{errOutputClosed},
+			hint: "run it again: it goes on from where it is"},
 		{code: 143, name: "terminated", meaning: "terminated (SIGTERM, SIGHUP)",
 			errs: []error{signalError{syscall.SIGTERM}, signalError{syscall.SIGHUP}},
 			hint: "run it again: it goes on from where it is"},
@@ -151,15 +154,15 @@ type signalError struct{ signal syscall.Signal }
 // Error names the signal.
 func (e signalError) Error() string { return "received signal: " + e.signal.String() }
 
-// exitFor finds the row of an error. When the context was ended by a signal or
-// by --timeout, that is the reason whatever the error says of it.
+// exitFor finds the row of an error. When the context was ended from outside,
+// that is the reason whatever the error says of it.
 func exitFor(ctx context.Context, err error) exitRow {
 	table := exitTable()
 	if err == nil {
 		return table[0]
 	}
 	var sig signalError
-	if cause := context.Cause(ctx); errors.As(cause, &sig) || errors.Is(cause, errTimeout) {
+	if cause := context.Cause(ctx); errors.As(cause, &sig) || errors.Is(cause, errTimeout) || errors.Is(cause, errOutputClosed) {
 		err = cause
 	}
 	if row, ok := matchRow(table, err); ok {

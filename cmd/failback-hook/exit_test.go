@@ -8,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"path"
 	"path/filepath"
 	"strings"
@@ -186,8 +187,8 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestSignal(t *testing.T) {
-	ctx, stop := signalContext(t.Context())
-	defer stop()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer interruptedBy(ctx, cancel, io.Discard, func(int) { t.Error("the process would have ended") }).stop()
 	f := &fakeRejoiner{during: func(ctx context.Context) error {
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
 			return err

@@ -8,10 +8,9 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -22,21 +21,24 @@ func main() {
 	if code, done := detachStage(); done {
 		os.Exit(code)
 	}
-	ctx, stop := signalContext(context.Background())
-	defer stop()
-	if door, ok := rewindCalled(os.Args); ok {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	stdout, stderr := &outlet{os.Stdout, cancel}, &outlet{os.Stderr, cancel}
+	if door, ok := rewindCalled(os.Args, stdout, stderr); ok {
+		interruptedBy(ctx, cancel, stderr, os.Exit)
 		os.Exit(door.run(ctx))
 	}
-	os.Exit(newProgram().run(ctx))
+	p := newProgram(stdout, stderr)
+	interruptedBy(ctx, cancel, p.stderr, os.Exit)
+	os.Exit(p.run(ctx))
 }
 
 // newProgram takes the outside world from the operating system.
-func newProgram() *program {
+func newProgram(stdout, stderr io.Writer) *program {
 	p := &program{
 		args:        os.Args,
 		env:         environment(os.Environ()),
-		stdout:      os.Stdout,
-		stderr:      os.Stderr,
+		stdout:      stdout,
+		stderr:      stderr,
 		connect:     connect,
 		defaultFile: defaultConfigFile,
 		stage:       os.Getenv(stageEnv),
@@ -44,8 +46,8 @@ func newProgram() *program {
 	}
 	// What this process starts, PostgreSQL above all, is no worker.
 	os.Unsetenv(stageEnv)
-	if fd := int(os.Stderr.Fd()); term.IsTerminal(fd) {
-		p.stderr = &console{w: os.Stderr, columns: func() int {
+	if fd, ok := terminal(stderr); ok {
+		p.stderr = &console{w: stderr, columns: func() int {
 			columns, _, err := term.GetSize(fd)
 			if err != nil {
 				return 80
@@ -63,24 +65,4 @@ func environment(list []string) map[string]string {
 		env[name] = value
 	}
 	return env
-}
-
-// signalContext ends with a signalError as its cause at the first signal. A
-// second one ends the process at once: the work is made to be resumed.
-func signalContext(parent context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		select {
-		case s := <-signals:
-			signal.Stop(signals)
-			cancel(signalError{s.(syscall.Signal)})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		cancel(nil)
-	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/failback-hook/failback-hook/hook"
 	"github.com/failback-hook/failback-hook/rewind"
 )
 
@@ -16,25 +17,31 @@ type progress struct {
 	event func(rewind.Event)
 	// step is told when a step of the run begins; the engine's phases lie
 	// within two of them.
-	step  func(name string)
+	step func(name string)
+	// wait is told again and again what is waited for.
+	wait  func(hook.Waiting)
 	close func()
 }
 
 // lineEvery is the distance of two lines of progress in a log.
 const lineEvery = 5 * time.Second
 
+// waitLineEvery is the distance of two lines about the same wait: while nothing
+// happens there is little to say.
+const waitLineEvery = 30 * time.Second
+
 // newProgress chooses by what stderr is. Warnings are always shown.
 func (p *program) newProgress(quiet bool, log *zap.Logger) progress {
 	if quiet {
-		return progress{event: func(e rewind.Event) { logWarning(log, e) }, step: func(string) {}, close: func() {}}
+		return progress{event: func(e rewind.Event) { logWarning(log, e) }, step: func(string) {}, wait: func(hook.Waiting) {}, close: func() {}}
 	}
 	if c, ok := p.stderr.(*console); ok {
 		b := &barProgress{console: c, log: log}
-		return progress{event: b.event, step: b.step, close: b.close}
+		return progress{event: b.event, step: b.step, wait: b.wait, close: b.close}
 	}
 	ticker := time.NewTicker(lineEvery)
 	l := newLineProgress(log, time.Now, ticker.C)
-	return progress{event: l.event, step: l.step, close: func() { ticker.Stop(); l.close() }}
+	return progress{event: l.event, step: l.step, wait: l.wait, close: func() { ticker.Stop(); l.close() }}
 }
 
 func logWarning(log *zap.Logger, e rewind.Event) {
@@ -59,6 +66,10 @@ type lineProgress struct {
 	moved time.Time
 	done  int64
 	total int64
+	// waiting is what is waited for; nil when nothing is. waitSaid is when a
+	// line told of it last.
+	waiting  *hook.Waiting
+	waitSaid time.Time
 }
 
 func newLineProgress(log *zap.Logger, now func() time.Time, ticks <-chan time.Time) *lineProgress {
@@ -87,6 +98,7 @@ func (l *lineProgress) event(e rewind.Event) {
 	defer l.mu.Unlock()
 	switch e := e.(type) {
 	case rewind.PhaseStarted:
+		l.waiting = nil
 		l.phase, l.done, l.total = e.Phase, 0, e.Total
 		l.began, l.moved = l.now(), l.now()
 		fields := []zap.Field{zap.String("phase", string(e.Phase))}
@@ -96,7 +108,7 @@ func (l *lineProgress) event(e rewind.Event) {
 		l.log.Debug("phase begins", fields...)
 	case rewind.Progress:
 		if e.Done != l.done {
-			l.moved = l.now()
+			l.moved, l.waiting = l.now(), nil
 		}
 		l.done, l.total = e.Done, max(l.total, e.Total)
 	case rewind.Warning:
@@ -109,14 +121,31 @@ func (l *lineProgress) step(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.phase, l.done, l.total = rewind.Phase(name), 0, 0
-	l.began, l.moved = l.now(), l.now()
+	l.began, l.moved, l.waiting = l.now(), l.now(), nil
 	l.log.Debug("step begins", zap.String("step", name))
 }
 
-// tick logs where the phase is.
+// wait notes what is waited for. That it began is in the log already.
+func (l *lineProgress) wait(w hook.Waiting) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting == nil {
+		l.waitSaid = l.now()
+	}
+	l.waiting = &w
+}
+
+// tick logs where the phase is, or what is waited for.
 func (l *lineProgress) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.waiting != nil {
+		if l.now().Sub(l.waitSaid) >= waitLineEvery {
+			l.waitSaid = l.now()
+			l.log.Info(l.waiting.String())
+		}
+		return
+	}
 	if l.phase == "" {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"go.uber.org/zap"
 
+	"github.com/failback-hook/failback-hook/hook"
 	"github.com/failback-hook/failback-hook/rewind"
 )
 
@@ -23,12 +24,14 @@ type console struct {
 
 // barWidth leaves room for the phase before the bar and the numbers behind it:
 // a line that wraps cannot be erased.
-func (c *console) barWidth() int {
-	columns := 80
-	if c.columns != nil {
-		columns = c.columns()
+func (c *console) barWidth() int { return min(max(c.width()-68, 6), 30) }
+
+// width is that of the terminal.
+func (c *console) width() int {
+	if c.columns == nil {
+		return 80
 	}
-	return min(max(columns-68, 6), 30)
+	return c.columns()
 }
 
 // eraseLine goes to the line's beginning and blanks it.
@@ -93,10 +96,23 @@ func (b *barProgress) step(name string) {
 	b.say(doing(name))
 }
 
-// say puts a word in the place of the bar.
+// wait shows in the place of the bar what is waited for; the bar comes back
+// with the next byte.
+func (b *barProgress) wait(w hook.Waiting) {
+	b.console.mu.Lock()
+	defer b.console.mu.Unlock()
+	b.begun = false
+	b.say(w.String())
+}
+
+// say puts words in the place of the bar, as many as there is room for.
 func (b *barProgress) say(what string) {
+	line := []rune(what + " …")
+	if most := b.console.width() - 1; len(line) > most {
+		line = append(line[:max(most-1, 0)], '…')
+	}
 	b.console.erase()
-	_, _ = io.WriteString(b.console.w, what+" …")
+	_, _ = io.WriteString(b.console.w, string(line))
 	b.console.drawn = true
 }
 

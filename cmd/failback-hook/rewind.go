@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/term"
-
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
@@ -28,8 +26,8 @@ type rewindDoor struct {
 }
 
 // rewindCalled tells whether argv asks for this door, and makes it.
-func rewindCalled(argv []string) (*rewindDoor, bool) {
-	d := &rewindDoor{env: environment(os.Environ()), uid: os.Geteuid(), stdout: os.Stdout, stderr: os.Stderr}
+func rewindCalled(argv []string, stdout, stderr io.Writer) (*rewindDoor, bool) {
+	d := &rewindDoor{env: environment(os.Environ()), uid: os.Geteuid(), stdout: stdout, stderr: stderr}
 	switch {
 	case len(argv) > 0 && filepath.Base(argv[0]) == "pg_rewind":
 		d.self, d.called, d.args = argv[0], "pg_rewind", argv[1:]
@@ -54,9 +52,7 @@ func (d *rewindDoor) run(ctx context.Context) int {
 		}
 	}
 	m := &rewindMessages{w: d.stderr}
-	if f, ok := d.stderr.(*os.File); ok {
-		m.terminal = term.IsTerminal(int(f.Fd()))
-	}
+	_, m.terminal = terminal(d.stderr)
 	o, err := parseRewindOptions(d.args)
 	if err != nil {
 		d.usage(m, err)

@@ -107,7 +107,7 @@ func TestRewindCalled(t *testing.T) {
 		{nil, "", nil},
 	}
 	for _, tt := range tests {
-		d, ok := rewindCalled(tt.argv)
+		d, ok := rewindCalled(tt.argv, nil, nil)
 		if ok != (tt.called != "") {
 			t.Errorf("%q: got %v", tt.argv, ok)
 		}

@@ -42,7 +42,17 @@ func (p *program) root(c *cli.Context) (*hook.Report, error) {
 	if err := conf.check(); err != nil {
 		return nil, err
 	}
-	return p.work(c.Context, c, conf, log)
+	ctx, cancel := conf.limited(c.Context)
+	defer cancel()
+	return p.work(ctx, c, conf, log)
+}
+
+// limited gives the whole run its time: connecting, waiting and all attempts.
+func (c *configuration) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.settings.Timeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, c.settings.Timeout, errTimeout)
 }
 
 // configuration reads all sources for a command.
@@ -57,11 +67,6 @@ func (p *program) configuration(c *cli.Context) (*configuration, error) {
 
 // work is one run: connect, do it, print what came of it.
 func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration, log *zap.Logger) (_ *hook.Report, err error) {
-	if t := conf.settings.Timeout; t > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, t, errTimeout)
-		defer cancel()
-	}
 	defer func() {
 		// Errors of the drivers say "context canceled"; the reason is the cause.
 		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
@@ -70,14 +75,16 @@ func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration,
 	}()
 	shown := p.newProgress(c.Bool("quiet"), log)
 	defer shown.close()
+	dry := c.Bool("dry-run")
 	r, closer, err := p.connect(ctx, connectRequest{
-		settings: &conf.settings, version: buildVersion().Version, log: log, onEvent: shown.event, onStep: shown.step,
+		settings: &conf.settings, version: buildVersion().Version, log: log, patient: !dry && conf.settings.Wait > 0,
+		onEvent: shown.event, onStep: shown.step, onWait: shown.wait,
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closer()) }()
-	do, dry := r.Rejoin, c.Bool("dry-run")
+	do := r.Rejoin
 	if dry {
 		do = r.DryRun
 	}

@@ -35,6 +35,7 @@ type settings struct {
 	Source struct {
 		Conninfo    string
 		Connections int
+		Silence     time.Duration
 	}
 	Replication struct {
 		Conninfo, Slots string
@@ -50,6 +51,7 @@ type settings struct {
 	Log struct {
 		Level, Format, File string
 	}
+	Wait    time.Duration
 	Timeout time.Duration
 }
 

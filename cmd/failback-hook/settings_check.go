@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
@@ -106,10 +107,6 @@ func (s *settings) dcsConfig() (dcs.ClientConfig, error) {
 
 // hookConfig is what package hook needs.
 func (s *settings) hookConfig(version string) hook.Config {
-	settle := s.PostgreSQL.SettleTimeout
-	if settle == 0 {
-		settle = -1 // to package hook zero is its default
-	}
 	return hook.Config{
 		Name:                s.Name,
 		PGData:              s.PostgreSQL.DataDir,
@@ -126,11 +123,21 @@ func (s *settings) hookConfig(version string) hook.Config {
 		StartLog:            s.PostgreSQL.StartLog,
 		StartTimeout:        s.PostgreSQL.StartTimeout,
 		StreamTimeout:       s.PostgreSQL.StreamTimeout,
-		SettleTimeout:       settle,
+		SettleTimeout:       zeroIsNone(s.PostgreSQL.SettleTimeout),
+		Wait:                zeroIsNone(s.Wait),
 		Connections:         s.Source.Connections,
 		Preserve:            s.Preserve,
 		LockLimit:           s.Lock.Limit,
 		LockTTL:             s.Lock.TTL,
 		Version:             version,
 	}
+}
+
+// zeroIsNone says "none" in the words of the packages below, to which zero is
+// their default.
+func zeroIsNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }

@@ -92,6 +92,9 @@ func workSettings() []setting {
 			help: "how to connect to any leader but for host and port: user=… sslmode=…"},
 		{key: "source.connections", field: func(s *settings) any { return &s.Source.Connections }, def: "4",
 			help: "connections that fetch at the same time"},
+		{key: "source.silence", field: func(s *settings) any { return &s.Source.Silence }, def: "60s",
+			zero: "for ever",
+			help: "how long the leader may send nothing while it is asked for data; 0s: for ever"},
 		{key: "replication.conninfo", conninfo: true, field: func(s *settings) any { return &s.Replication.Conninfo },
 			help: "the same for primary_conninfo; source.conninfo's when empty"},
 		{key: "replication.slots", flagName: "slots", field: func(s *settings) any { return &s.Replication.Slots }, def: "auto",
@@ -116,6 +119,8 @@ func workSettings() []setting {
 			help:  "console, json"},
 		{key: "log.file", field: func(s *settings) any { return &s.Log.File },
 			help: "log file of a callback's worker"},
+		{key: "wait", field: func(s *settings) any { return &s.Wait }, def: "5m", zero: "not at all",
+			help: "how long one kind of trouble that may pass by itself is waited out; 0s: not at all"},
 		{key: "timeout", field: func(s *settings) any { return &s.Timeout }, def: "0s", zero: "never",
 			help: "give the whole run up after this long; 0s: never"},
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
 func writeConfig(t *testing.T, text string) string {
@@ -276,15 +277,18 @@ func TestDefaults(t *testing.T) {
 		RestoreCommand: hook.DefaultRestoreCommand,
 		Slots:          hook.DefaultSlots, Control: hook.DefaultControl, StartLog: hook.DefaultStartLog,
 		StopTimeout: hook.DefaultStopTimeout, StartTimeout: hook.DefaultStartTimeout, StreamTimeout: hook.DefaultStreamTimeout,
-		SettleTimeout: hook.DefaultSettleTimeout, Connections: hook.DefaultConnections,
+		SettleTimeout: hook.DefaultSettleTimeout, Wait: hook.DefaultWait, Connections: hook.DefaultConnections,
 		LockLimit: hook.DefaultLockLimit, LockTTL: hook.DefaultLockTTL, Version: "v",
 	}
 	if diff := cmp.Diff(wantHook, c.settings.hookConfig("v")); diff != "" {
 		t.Error(diff)
 	}
-	c.settings.PostgreSQL.SettleTimeout = 0
-	if got := c.settings.hookConfig("").SettleTimeout; got >= 0 {
-		t.Errorf("settle_timeout 0s became %s: package hook takes zero for its default", got)
+	if got := c.settings.Source.Silence; got != source.DefaultSilence {
+		t.Errorf("source.silence is %s, package source's default %s", got, source.DefaultSilence)
+	}
+	c.settings.PostgreSQL.SettleTimeout, c.settings.Wait = 0, 0
+	if got := c.settings.hookConfig(""); got.SettleTimeout >= 0 || got.Wait >= 0 {
+		t.Errorf("0s became %s and %s: package hook takes zero for its default", got.SettleTimeout, got.Wait)
 	}
 }
 

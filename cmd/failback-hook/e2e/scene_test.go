@@ -132,6 +132,8 @@ func (s *scene) command(ctx context.Context, t *testing.T, n *rewindtest.Node, a
 	cmd := exec.CommandContext(ctx, os.Getenv(programEnv), append([]string{"--config", s.config(t, n)}, args...)...)
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + s.dir, "XDG_STATE_HOME=" + s.stateHome(), "LC_ALL=C",
+		// What is refused is wanted at once; tests of waiting say how long.
+		"FAILBACK_HOOK_WAIT=0s",
 	}, s.env...)
 	cmd.Dir = "/"
 	// A server that holds our pipes open must not hang the test.
