@@ -30,6 +30,8 @@ type stage struct {
 	// on is called when something is done, outside of mu.
 	on   map[string]func()
 	lock *fakeLock
+	// slotThere: the leader has the slot already.
+	slotThere bool
 	// walsender is what the leader shows of this node.
 	walsender *Streaming
 	// options are those of the engine that was made last.
@@ -195,7 +197,10 @@ func (f fakeServer) Streaming(ctx context.Context, name string) (Streaming, bool
 }
 
 func (f fakeServer) EnsureSlot(_ context.Context, name string) (bool, error) {
-	return true, f.s.do("slot " + name)
+	err := f.s.do("slot " + name)
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	return !f.s.slotThere, err
 }
 
 // RelationNames knows one relation.

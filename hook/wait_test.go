@@ -138,31 +138,37 @@ func TestWaitsDuringTheWork(t *testing.T) {
 	}
 }
 
-// The leader changes during the work: the next attempt is against the new one.
+// The leader changes during the work: the next attempt is against the new one,
+// and the slot on the former one is nobody's any more, whether the new one has
+// a slot for this node already or not.
 func TestLeaderChangesDuringTheWork(t *testing.T) {
-	s := newStage(t)
-	s.patient(long)
-	s.on["apply"] = func() {
-		if s.count("apply") == 1 {
-			s.set(s.newLeader)
-			s.lock.lose(dcs.ErrLeaderChanged)
-		}
-	}
-	s.on["release"] = func() {
-		if s.count("check lock") == 1 {
-			s.streams(3)()
-		}
-	}
-	report, err := s.hook.Rejoin(t.Context())
-	must(t, err)
-	if want := slices.Concat(theWork[:4], []string{"release"}, theWork); !slices.Equal(s.seen(), want) {
-		t.Errorf("did %v, want %v", s.seen(), want)
-	}
-	if report.Leader != "n3" || !strings.Contains(s.options.Standby.Conninfo, "host=10.0.0.3") || report.Outcome != OutcomeRejoined {
-		t.Errorf("leader %q, primary_conninfo %q, outcome %q", report.Leader, s.options.Standby.Conninfo, report.Outcome)
-	}
-	if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], `the slot "n1" stays on n2`) {
-		t.Errorf("got warnings %q, want one about the slot on the former leader", report.Warnings)
+	for name, there := range map[string]bool{"slot is made": false, "slot is there": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.patient(long)
+			s.on["apply"] = func() {
+				if s.count("apply") == 1 {
+					s.set(func() { s.newLeader(); s.slotThere = there })
+					s.lock.lose(dcs.ErrLeaderChanged)
+				}
+			}
+			s.on["release"] = func() {
+				if s.count("check lock") == 1 {
+					s.streams(3)()
+				}
+			}
+			report, err := s.hook.Rejoin(t.Context())
+			must(t, err)
+			if want := slices.Concat(theWork[:4], []string{"release"}, theWork); !slices.Equal(s.seen(), want) {
+				t.Errorf("did %v, want %v", s.seen(), want)
+			}
+			if report.Leader != "n3" || !strings.Contains(s.options.Standby.Conninfo, "host=10.0.0.3") || report.Outcome != OutcomeRejoined {
+				t.Errorf("leader %q, primary_conninfo %q, outcome %q", report.Leader, s.options.Standby.Conninfo, report.Outcome)
+			}
+			if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], `the slot "n1" stays on n2`) {
+				t.Errorf("got warnings %q, want one about the slot on the former leader", report.Warnings)
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
@@ -125,6 +126,21 @@ func TestCallbackTriesAgain(t *testing.T) {
 	// By hand there is one try.
 	f := &fakeRejoiner{errs: []error{hook.ErrNoLeader}}
 	if got := run(t, f, nil, node()...); got.code != 4 || f.calls != 1 {
+		t.Errorf("%d calls, %+v", f.calls, got)
+	}
+}
+
+// TestCallbackTimeout: --timeout is for all tries together.
+func TestCallbackTimeout(t *testing.T) {
+	f := &fakeRejoiner{during: func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+		case <-time.After(30 * time.Millisecond):
+		}
+		return hook.ErrNoLeader
+	}}
+	got := foreground(t, f, t.TempDir(), "--timeout", "200ms", "on_start", "replica", "main")
+	if got.code != exitTimeout || f.calls < 2 {
 		t.Errorf("%d calls, %+v", f.calls, got)
 	}
 }

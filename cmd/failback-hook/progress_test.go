@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/failback-hook/failback-hook/hook"
 	"github.com/failback-hook/failback-hook/rewind"
 )
 
@@ -68,6 +69,52 @@ func TestLineProgressTicks(t *testing.T) {
 	l.close()
 	if n := logs.FilterMessage("progress").Len(); n != 2 {
 		t.Errorf("%d lines of progress, want 2", n)
+	}
+}
+
+// TestLineProgressWaits: a wait has a line now and then, and no line of progress
+// beside it, until something moves again.
+func TestLineProgressWaits(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	l := newLineProgress(zap.New(core), func() time.Time { return clock }, make(chan time.Time))
+	defer l.close()
+	l.event(rewind.PhaseStarted{Phase: rewind.PhaseCopy, Total: 100})
+	for second := range 70 {
+		l.wait(hook.Waiting{For: "the leader n2", Why: "connection refused", Elapsed: time.Duration(second) * time.Second, Limit: 5 * time.Minute})
+		if second%5 == 0 {
+			l.tick()
+		}
+		clock = clock.Add(time.Second)
+	}
+	want := "INFO waiting for the leader n2 (connection refused), 30 s of 5 min\n" +
+		"INFO waiting for the leader n2 (connection refused), 1 min of 5 min\n"
+	if got := lines(t, logs); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	l.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 50, Total: 100})
+	l.tick()
+	if got := lines(t, logs); !strings.HasPrefix(got, "INFO progress") {
+		t.Errorf("got %q after the wait, want progress", got)
+	}
+}
+
+// TestBarWaits: on a terminal the wait takes the place of the bar, cut to the
+// width of the line, and goes when there is something to show again.
+func TestBarWaits(t *testing.T) {
+	var out bytes.Buffer
+	c := &console{w: &out, columns: func() int { return 40 }}
+	b := &barProgress{console: c, log: zap.NewNop()}
+	b.event(rewind.PhaseStarted{Phase: rewind.PhaseCopy, Total: 100})
+	out.Reset()
+	b.wait(hook.Waiting{For: "the leader n2", Why: "connection refused", Limit: 5 * time.Minute})
+	if got, want := out.String(), eraseLine+"waiting for the leader n2 (connection …"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	out.Reset()
+	b.event(rewind.Progress{Phase: rewind.PhaseCopy, Done: 50, Total: 100})
+	if !strings.HasPrefix(out.String(), eraseLine) {
+		t.Errorf("got %q, want the wait erased first", out.String())
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,7 +163,35 @@ type running struct {
 	cmd            *exec.Cmd
 	cancel         context.CancelFunc
 	begun          time.Time
-	stdout, stderr bytes.Buffer
+	stdout, stderr said
+}
+
+// said is what a program prints, to be read while it is running.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// untilSays waits until the program has printed something to standard error.
+func (r *running) untilSays(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(r.stderr.String(), text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) || r.cmd.ProcessState != nil {
+			t.Fatalf("it never said %q:\n%s", text, r.stderr.String())
+		}
+	}
 }
 
 func (s *scene) start(t *testing.T, n *rewindtest.Node, args ...string) *running {
@@ -183,7 +212,7 @@ func (r *running) wait(t *testing.T) result {
 	r.cancel()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("run %v: %v\n%s", r.cmd.Args, err, &r.stderr)
+		t.Fatalf("run %v: %v\n%s", r.cmd.Args, err, r.stderr.String())
 	}
 	got := result{code: r.cmd.ProcessState.ExitCode(), stdout: r.stdout.String(), stderr: r.stderr.String(), took: time.Since(r.begun)}
 	r.scene.said.WriteString(got.stdout + got.stderr)
