@@ -421,6 +421,45 @@ func TestOutages(t *testing.T) {
 	}
 }
 
+// With authentication etcd forgets, at its restart, the tokens that it has given
+// out. The lock is kept, and read and taken again, all the same.
+func TestRestartWithAuthentication(t *testing.T) {
+	t.Parallel()
+	const ttl = 4 * time.Second
+	s := dcstest.Start(t, dcstest.WithAuth("root-pw"))
+	dcstest.MustPutCluster(t, s.AdminClient(t), twoNodes())
+	grants := dcstest.Grants{Read: []string{"/service/lab/"}, ReadWrite: []string{"/failback/lab/"}}
+	if err := s.AddUser(t.Context(), "failback", "s3cret-pw", grants); err != nil {
+		t.Fatal(err)
+	}
+	cfg := configFor(s)
+	cfg.Username, cfg.Password = "failback", "s3cret-pw"
+	c := open(t, cfg)
+	req := dcs.LockRequest{Member: "n1", Operation: "rejoin", Leader: *topology(t, c).Leader, TTL: ttl}
+	lock, err := c.Acquire(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	goesOn(t, lock.Context(), ttl+ttl/2)
+	if err := lock.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := lock.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	again, err := c.Acquire(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func resumed(s *dcstest.Server) error {
 	s.Resume()
 	return nil
