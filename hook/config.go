@@ -64,6 +64,13 @@ type Config struct {
 	// Wait is how long one kind of trouble that may pass by itself is waited
 	// out. Negative: not at all, the first error is the result.
 	Wait time.Duration
+	// OnFailure is what becomes of a data directory that a run which gives up
+	// has begun to change: FailureUndo gives it back as it was, FailureKeep
+	// leaves it, unable to start, to the next run.
+	OnFailure string
+	// NoUndo saves nothing of what is overwritten, for where there is no room:
+	// neither a failure nor Undo can give it back then.
+	NoUndo bool
 	// Connections that fetch at the same time.
 	Connections int
 	// Preserve are further paths in PGDATA that stay the node's own.
@@ -75,6 +82,14 @@ type Config struct {
 	// Version of this program, for the lock's record.
 	Version string
 }
+
+// The values of Config.OnFailure.
+const (
+	FailureUndo = "undo"
+	FailureKeep = "keep"
+
+	DefaultOnFailure = FailureUndo
+)
 
 // The values of Config.RestoreCommand that are no commands.
 const (
@@ -125,6 +140,7 @@ const (
 func (c Config) withDefaults() Config {
 	c.RestoreCommand = cmp.Or(c.RestoreCommand, DefaultRestoreCommand)
 	c.Slots = cmp.Or(c.Slots, DefaultSlots)
+	c.OnFailure = cmp.Or(c.OnFailure, DefaultOnFailure)
 	c.Control = cmp.Or(c.Control, DefaultControl)
 	c.StartLog = cmp.Or(c.StartLog, DefaultStartLog)
 	c.StopTimeout = cmp.Or(c.StopTimeout, DefaultStopTimeout)
@@ -221,6 +237,7 @@ func (c Config) validateConnections(v *validation) {
 			v.require(false, key, "%v", err)
 		}
 	}
+	v.oneOf("on_failure", c.OnFailure, FailureUndo, FailureKeep)
 	v.oneOf("replication.slots", c.Slots, SlotsAuto, SlotsOn, SlotsOff)
 	v.require(c.Connections >= 0 && c.Connections <= maxConnections, "source.connections",
 		"%d is not between 1 and %d", c.Connections, maxConnections)

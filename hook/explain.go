@@ -20,10 +20,15 @@ func (r *run) explain(ctx context.Context, cause error) error {
 	if l := r.report.Local; !t.work && (l == nil || !l.Interrupted) {
 		return cause
 	}
+	given, problem := r.giveBack(ctx)
 	now, err := os.ReadFile(filepath.Join(r.cfg.PGData, controlFile))
 	switch {
+	case err != nil && problem != nil:
+		return fmt.Errorf("%w (the work was begun: no server can start here until it is finished; it was not given back: %w)", cause, problem)
 	case err != nil:
 		return fmt.Errorf("%w (the work was begun: no server can start here until it is finished; run it again)", cause)
+	case !t.stopped && given:
+		return fmt.Errorf("%w (the data directory was given back as it was)", cause)
 	case !t.stopped:
 		return cause
 	}
@@ -31,7 +36,10 @@ func (r *run) explain(ctx context.Context, cause error) error {
 		return fmt.Errorf("%w (the server was told to stop and is still there)", cause)
 	}
 	what := "nothing was changed"
-	if t.control != nil && !bytes.Equal(now, t.control) {
+	switch {
+	case given:
+		what = "the data directory was given back as it was"
+	case t.control != nil && !bytes.Equal(now, t.control):
 		what = "the data directory is complete"
 	}
 	// Also when ctx has ended: that is no reason to leave the node down.

@@ -259,6 +259,10 @@ func (f fakeEngine) Apply(ctx context.Context, _ *rewind.Plan) (*rewind.Report, 
 	return &rewind.Report{FetchedBytes: 77, Durations: []rewind.PhaseDuration{{Phase: rewind.PhaseCopy, Duration: 1}}}, nil
 }
 
+func (f fakeEngine) Undo(context.Context) (*rewind.Undone, error) { return nil, f.s.do("undo") }
+
+func (f fakeEngine) Discard(context.Context) error { return f.s.do("discard") }
+
 // streams makes the leader show this node streaming on a timeline.
 func (s *stage) streams(timeline pg.Timeline) func() {
 	return func() {

@@ -79,6 +79,8 @@ type engine interface {
 	Plan(ctx context.Context) (*rewind.Plan, error)
 	Lost(ctx context.Context) (*rewind.LostBranch, error)
 	Apply(ctx context.Context, p *rewind.Plan) (*rewind.Report, error)
+	Undo(ctx context.Context) (*rewind.Undone, error)
+	Discard(ctx context.Context) error
 }
 
 var _ engine = (*rewind.Engine)(nil)

@@ -30,6 +30,7 @@ func (r *run) rejoin(ctx context.Context) error {
 		if err == nil {
 			r.overcome()
 			r.forgottenSlot()
+			r.discard(ctx)
 			return nil
 		}
 		var idle time.Duration
@@ -282,7 +283,13 @@ func (r *run) rewind(ctx context.Context, lock Lock, src rewind.Source) error {
 		return err
 	}
 	e := r.newEngine(src, rewind.Options{Standby: standby, BeforeCommit: r.confirmed(lock), RestoreCommand: r.restoreCommand(ctx)})
-	if err := r.step("plan", func() error { return r.plan(ctx, e) }); err != nil {
+	err = r.step("plan", func() error { return r.plan(ctx, e) })
+	if errors.Is(err, rewind.ErrUndoBegun) { // and interrupted: it comes to its end first
+		if err = r.undo(ctx, e); err == nil {
+			err = r.step("plan", func() error { return r.plan(ctx, e) })
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if standby.Slot != "" {

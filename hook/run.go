@@ -162,6 +162,7 @@ func (r *run) withServer(ctx context.Context, m dcs.Member, fn func(Server) erro
 // newEngine makes the engine that rewinds from src.
 func (r *run) newEngine(src rewind.Source, opts rewind.Options) engine {
 	opts.Workers, opts.Preserve, opts.OnEvent = r.cfg.Connections, r.cfg.Preserve, r.h.OnEvent
+	opts.NoUndo, opts.KeepUndo = r.cfg.NoUndo, true
 	e := &rewind.Engine{PGData: r.cfg.PGData, Source: src, Options: opts}
 	if r.h.newEngine != nil {
 		return r.h.newEngine(e)

@@ -264,7 +264,7 @@ func TestGivesUp(t *testing.T) {
 				if !errors.Is(err, rewind.ErrSourceUnavailable) || !strings.Contains(err.Error(), "(waited 0 s for it)") {
 					t.Errorf("got %v", err)
 				}
-				if s.count(what) < 3 || time.Since(begun) > 10*time.Second {
+				if s.count(what) < 2 || time.Since(begun) > 10*time.Second {
 					t.Errorf("%d tries in %s", s.count(what), time.Since(begun))
 				}
 				if s.running() != running {

@@ -28,6 +28,9 @@ type longOption struct {
 	// check looks at the value before it is set, and before any further argument
 	// is read; nil for an option that takes every one.
 	check func(value string) error
+	// whole: it does not answer to the beginning of its name, so that it makes none
+	// of pg_rewind's ambiguous.
+	whole bool
 }
 
 func (o longOption) set(value string) error {
@@ -94,7 +97,7 @@ func (g *getopt) find(name, arg string) (longOption, error) {
 		if o.name == name {
 			return o, nil
 		}
-		if strings.HasPrefix(o.name, name) {
+		if strings.HasPrefix(o.name, name) && !o.whole {
 			found = append(found, o)
 		}
 	}

@@ -34,7 +34,7 @@ func parseRewindOptions(args []string) (o rewindOptions, err error) {
 		{name: "progress", short: 'P', on: &o.progress},
 		{name: "debug", on: &o.debug},
 		{name: "sync-method", value: &o.syncMethod, check: checkSyncMethod},
-		{name: "no-undo", on: &o.noUndo}, // ours
+		{name: "no-undo", on: &o.noUndo, whole: true}, // ours
 	}}
 	switch err := g.parse(args); {
 	case err == nil:

@@ -40,8 +40,10 @@ type settings struct {
 	Replication struct {
 		Conninfo, Slots string
 	}
-	Preserve []string
-	Lock     struct {
+	Preserve  []string
+	OnFailure string
+	NoUndo    bool
+	Lock      struct {
 		Limit int
 		TTL   time.Duration
 	}

@@ -127,6 +127,8 @@ func (s *settings) hookConfig(version string) hook.Config {
 		Wait:                zeroIsNone(s.Wait),
 		Connections:         s.Source.Connections,
 		Preserve:            s.Preserve,
+		OnFailure:           s.OnFailure,
+		NoUndo:              s.NoUndo,
 		LockLimit:           s.Lock.Limit,
 		LockTTL:             s.Lock.TTL,
 		Version:             version,

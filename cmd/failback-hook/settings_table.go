@@ -103,6 +103,11 @@ func workSettings() []setting {
 
 		{key: "preserve", field: func(s *settings) any { return &s.Preserve },
 			help: "further paths in the data directory that stay this node's own"},
+		{key: "on_failure", field: func(s *settings) any { return &s.OnFailure }, def: "undo",
+			oneOf: []string{"undo", "keep"},
+			help:  "what a run that gives up half way does: undo (the directory is as it was), keep (run again to go on)"},
+		{key: "no_undo", field: func(s *settings) any { return &s.NoUndo }, def: "false",
+			help: "save nothing of what is overwritten, where the room is missing"},
 		{key: "lock.limit", field: func(s *settings) any { return &s.Lock.Limit }, def: "1",
 			help: "how many nodes may rejoin from one leader at a time"},
 		{key: "lock.ttl", field: func(s *settings) any { return &s.Lock.TTL }, def: "30s",

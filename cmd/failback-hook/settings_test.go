@@ -277,6 +277,7 @@ func TestDefaults(t *testing.T) {
 		RestoreCommand: hook.DefaultRestoreCommand,
 		Slots:          hook.DefaultSlots, Control: hook.DefaultControl, StartLog: hook.DefaultStartLog,
 		StopTimeout: hook.DefaultStopTimeout, StartTimeout: hook.DefaultStartTimeout, StreamTimeout: hook.DefaultStreamTimeout,
+		OnFailure:     hook.DefaultOnFailure,
 		SettleTimeout: hook.DefaultSettleTimeout, Wait: hook.DefaultWait, Connections: hook.DefaultConnections,
 		LockLimit: hook.DefaultLockLimit, LockTTL: hook.DefaultLockTTL, Version: "v",
 	}

@@ -151,7 +151,7 @@ func TestLostDuringWork(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.restore(t, pristine)
-			r := s.start(t, s.old, "--etcd-request-timeout", "1s")
+			r := s.start(t, s.old, "--etcd-request-timeout", "1s", "--on-failure", "keep")
 			until(t, "the directory to be changed", func() bool { return s.workUnderWay(t) })
 			halt(t, r, syscall.SIGSTOP)
 			until(t, "it to be halted", func() bool { return halted(t, r) })
