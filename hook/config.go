@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
@@ -68,6 +69,8 @@ type Config struct {
 	// has begun to change: FailureUndo gives it back as it was, FailureKeep
 	// leaves it, unable to start, to the next run.
 	OnFailure string
+	// Salvage is where the WAL goes that only this node has.
+	Salvage rewind.Salvage
 	// NoUndo saves nothing of what is overwritten, for where there is no room:
 	// neither a failure nor Undo can give it back then.
 	NoUndo bool
@@ -237,6 +240,9 @@ func (c Config) validateConnections(v *validation) {
 			v.require(false, key, "%v", err)
 		}
 	}
+	v.absolute("salvage.dir", c.Salvage.Dir)
+	v.require(c.Salvage.Keep >= 0, "salvage.keep", "%d is negative", c.Salvage.Keep)
+	v.require(c.Salvage.MaxAge >= 0, "salvage.max_age", "%s is negative", c.Salvage.MaxAge)
 	v.oneOf("on_failure", c.OnFailure, FailureUndo, FailureKeep)
 	v.oneOf("replication.slots", c.Slots, SlotsAuto, SlotsOn, SlotsOff)
 	v.require(c.Connections >= 0 && c.Connections <= maxConnections, "source.connections",

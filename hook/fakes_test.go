@@ -261,7 +261,7 @@ func (f fakeEngine) Apply(ctx context.Context, _ *rewind.Plan) (*rewind.Report, 
 
 func (f fakeEngine) Undo(context.Context) (*rewind.Undone, error) { return nil, f.s.do("undo") }
 
-func (f fakeEngine) Discard(context.Context) error { return f.s.do("discard") }
+func (f fakeEngine) Discard(context.Context) (*rewind.Salvaged, error) { return nil, f.s.do("discard") }
 
 // streams makes the leader show this node streaming on a timeline.
 func (s *stage) streams(timeline pg.Timeline) func() {

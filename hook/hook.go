@@ -80,7 +80,7 @@ type engine interface {
 	Lost(ctx context.Context) (*rewind.LostBranch, error)
 	Apply(ctx context.Context, p *rewind.Plan) (*rewind.Report, error)
 	Undo(ctx context.Context) (*rewind.Undone, error)
-	Discard(ctx context.Context) error
+	Discard(ctx context.Context) (*rewind.Salvaged, error)
 }
 
 var _ engine = (*rewind.Engine)(nil)

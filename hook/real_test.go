@@ -134,7 +134,7 @@ func (s stockEngine) Lost(context.Context) (*rewind.LostBranch, error) {
 
 func (s stockEngine) Undo(context.Context) (*rewind.Undone, error) { return nil, rewind.ErrNoUndo }
 
-func (s stockEngine) Discard(context.Context) error { return nil }
+func (s stockEngine) Discard(context.Context) (*rewind.Salvaged, error) { return nil, nil }
 
 func (s stockEngine) Plan(context.Context) (*rewind.Plan, error) {
 	return &rewind.Plan{Strategy: rewind.StrategyWAL}, nil

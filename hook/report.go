@@ -56,6 +56,8 @@ type Report struct {
 	FetchedBytes    int64 `json:"fetched_bytes"`
 	FetchedWALBytes int64 `json:"fetched_wal_bytes"`
 	DatabaseBytes   int64 `json:"database_bytes"`
+	// Salvaged is where the WAL went that only this node had.
+	Salvaged *rewind.Salvaged `json:"salvaged,omitempty"`
 	// Undone is what was given back of the work of a run that failed.
 	Undone *rewind.Undone `json:"undone,omitempty"`
 	// Steps are the steps of the run with how long each took.

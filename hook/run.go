@@ -163,6 +163,9 @@ func (r *run) withServer(ctx context.Context, m dcs.Member, fn func(Server) erro
 func (r *run) newEngine(src rewind.Source, opts rewind.Options) engine {
 	opts.Workers, opts.Preserve, opts.OnEvent = r.cfg.Connections, r.cfg.Preserve, r.h.OnEvent
 	opts.NoUndo, opts.KeepUndo = r.cfg.NoUndo, true
+	if opts.Salvage.Dir == "" {
+		opts.Salvage = r.cfg.Salvage // of an earlier run's, before this one begins
+	}
 	e := &rewind.Engine{PGData: r.cfg.PGData, Source: src, Options: opts}
 	if r.h.newEngine != nil {
 		return r.h.newEngine(e)

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -55,7 +56,15 @@ func (r *run) discard(ctx context.Context) {
 	if _, err := os.Lstat(filepath.Join(r.cfg.PGData, rewind.JournalDir)); err != nil {
 		return
 	}
-	if err := r.newEngine(nil, rewind.Options{}).Discard(ctx); err != nil {
+	to := r.cfg.Salvage
+	if r.done {
+		to.Report, _ = json.Marshal(r.report) // the engine's plan where there is none
+	}
+	err := r.step("discard", func() (err error) {
+		r.report.Salvaged, err = r.newEngine(nil, rewind.Options{Salvage: to}).Discard(ctx)
+		return err
+	})
+	if err != nil {
 		r.warn("what was kept for undoing is still there: %v", err)
 	}
 }

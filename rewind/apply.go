@@ -28,7 +28,7 @@ func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error)
 	defer closing(&err, t.close)
 	a := &applier{engine: e, run: e.newRun(), w: e.newWriter(t), p: p}
 	err = a.apply(ctx)
-	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Durations: a.run.finish()}, err
+	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Salvaged: a.salvaged, Durations: a.run.finish()}, err
 }
 
 // applier carries one Apply call.
@@ -47,6 +47,7 @@ type applier struct {
 	fetched     int64 // WAL included
 	fetchedWAL  int64
 	minRecovery pg.LSN
+	salvaged    *Salvaged
 }
 
 func (a *applier) apply(ctx context.Context) (err error) {
@@ -95,7 +96,7 @@ func (a *applier) checkUnchanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := tidyFinished(a.w); err != nil {
+	if err := a.tidyFinished(); err != nil {
 		return err
 	}
 	if a.resume, err = readResume(a.w.target); err != nil {

@@ -13,40 +13,51 @@ import (
 )
 
 // Discard removes what a finished run with Options.KeepUndo has left to be able
-// to take everything back. The server may be running. Without such a run it does
-// nothing; with one that is not finished it returns ErrUnfinished.
-func (e *Engine) Discard(ctx context.Context) (err error) {
+// to take everything back, after the WAL that only this node had has gone where
+// Options.Salvage says; nil where it goes nowhere. The server may be running.
+// Without such a run it does nothing; with one that is not finished it returns
+// ErrUnfinished.
+func (e *Engine) Discard(ctx context.Context) (s *Salvaged, err error) {
 	release, err := exclusive(e.PGData)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer closing(&err, release)
 	t, err := e.open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer closing(&err, t.close)
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	r, err := readResume(t)
 	if err != nil || r == nil {
-		return err
+		return nil, err
 	}
 	if !r.ended() {
-		return &Error{Op: "discard", Path: JournalDir, Err: ErrUnfinished, Advice: "run failback-hook again to finish it, or failback-hook undo"}
+		return nil, &Error{Op: "discard", Path: JournalDir, Err: ErrUnfinished, Advice: "run failback-hook again to finish it, or failback-hook undo"}
 	}
-	w := e.newWriter(t)
-	return w.removeOwnFiles(r.states)
+	return e.newWriter(t).discard(r, e.Options.Salvage)
 }
 
-// tidyFinished removes what a finished run has left.
-func tidyFinished(w *writer) error {
-	r, err := readResume(w.target)
+// tidyFinished is Discard for a run that is about to begin.
+func (a *applier) tidyFinished() error {
+	r, err := readResume(a.w.target)
 	if err != nil || r == nil || !r.ended() {
 		return err
 	}
-	return w.removeOwnFiles(r.states)
+	_, err = a.w.discard(r, a.engine.Options.Salvage)
+	return err
+}
+
+func (w *writer) discard(r *resume, to Salvage) (s *Salvaged, err error) {
+	if r.finished && len(r.plans) > 0 {
+		if s, err = w.salvage(r.plans, to); err != nil {
+			return nil, err
+		}
+	}
+	return s, w.removeOwnFiles(r.states)
 }
 
 // removeOwnFiles removes all of the engine's own files. The journal goes last:

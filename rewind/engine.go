@@ -30,6 +30,8 @@ type Options struct {
 	// KeepUndo leaves the journal, and all that was saved, in place when the work
 	// is done, so that Undo can still take it back, until Discard removes it.
 	KeepUndo bool
+	// Salvage says where the WAL goes that only this node has.
+	Salvage Salvage
 	// RestoreCommand fetches WAL that the target no longer has from its archive,
 	// as the server's setting restore_command does; empty for none.
 	RestoreCommand string

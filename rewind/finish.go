@@ -177,6 +177,20 @@ func (a *applier) finish(ctx context.Context, control []byte) error {
 	if err := a.closeJournal(); err != nil || a.engine.Options.KeepUndo {
 		return err
 	}
+	return a.leave(states)
+}
+
+// leave removes the engine's own files. The work is done by now: WAL that cannot
+// be salvaged stays where it is, for the next run to try again.
+func (a *applier) leave(states map[string]*preState) (err error) {
+	var plans []*Plan
+	if a.resume != nil {
+		plans = a.resume.plans
+	}
+	if a.salvaged, err = a.w.salvage(append(plans, a.p), a.engine.Options.Salvage); err != nil {
+		a.run.warn(err.Error())
+		return nil
+	}
 	return a.w.removeOwnFiles(states)
 }
 

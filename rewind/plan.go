@@ -187,6 +187,9 @@ type Report struct {
 	FetchedWALBytes int64 `json:"fetched_wal_bytes"`
 	// MinRecovery is where the rewound node becomes consistent.
 	MinRecovery pg.LSN `json:"min_recovery"`
+	// Salvaged is where the WAL went that only this node had; nil where it went
+	// nowhere, or stays until Discard.
+	Salvaged *Salvaged `json:"salvaged,omitempty"`
 	// Durations by phase.
 	Durations []PhaseDuration `json:"durations"`
 }

@@ -126,7 +126,7 @@ func TestUndoFinished(t *testing.T) {
 
 	run(t, s.keeping(t, n))
 	prove(t, n, s.leader)
-	if err := s.engine(t, n).Discard(context.Background()); err != nil { // while it runs
+	if _, err := s.engine(t, n).Discard(context.Background()); err != nil { // while it runs
 		t.Fatal(err)
 	}
 	noOwnFiles(t, n.Dir)

@@ -48,6 +48,8 @@ type connectRequest struct {
 	onEvent func(rewind.Event)
 	onStep  func(string)
 	onWait  func(hook.Waiting)
+	// salvageDir is where salvage.dir leads; empty for nowhere.
+	salvageDir string
 }
 
 // Values of --output.

@@ -37,8 +37,10 @@ func connect(ctx context.Context, req connectRequest) (rejoiner, func() error, e
 
 // newHook puts together all but the cluster.
 func newHook(req connectRequest) *hook.Hook {
+	cfg := req.settings.hookConfig(req.version)
+	cfg.Salvage.Dir = req.salvageDir
 	return &hook.Hook{
-		Config:     req.settings.hookConfig(req.version),
+		Config:     cfg,
 		OpenSource: req.openSource,
 		OpenServer: openServer,
 		Log:        req.log,

@@ -5,6 +5,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/failback-hook/failback-hook/hook"
 )
 
@@ -19,6 +21,9 @@ func renderReport(w io.Writer, r *hook.Report) {
 	if r.Plan != nil {
 		p.field("strategy", string(r.Plan.Strategy)+": "+r.Plan.Reason)
 		p.field("fetched", fetched(r.FetchedBytes, r.FetchedWALBytes, r.DatabaseBytes))
+	}
+	if s := r.Salvaged; s != nil {
+		p.field("salvaged", fmt.Sprintf("WAL that only this node had, %s, in %s", humanize.IBytes(uint64(s.Bytes)), s.Dir))
 	}
 	if s := r.Streaming; s != nil {
 		text := fmt.Sprintf("on timeline %d, sent to %s", s.Timeline, s.SentLSN)

@@ -43,7 +43,12 @@ type settings struct {
 	Preserve  []string
 	OnFailure string
 	NoUndo    bool
-	Lock      struct {
+	Salvage   struct {
+		Dir    string
+		Keep   int
+		MaxAge time.Duration
+	}
+	Lock struct {
 		Limit int
 		TTL   time.Duration
 	}

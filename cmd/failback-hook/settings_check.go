@@ -8,6 +8,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
@@ -105,6 +106,16 @@ func (s *settings) dcsConfig() (dcs.ClientConfig, error) {
 	}, nil
 }
 
+// salvage is what the settings say of it; its directory is only there where
+// one is named.
+func (s *settings) salvage() rewind.Salvage {
+	out := rewind.Salvage{Dir: s.Salvage.Dir, Keep: s.Salvage.Keep, MaxAge: s.Salvage.MaxAge}
+	if out.Dir == salvageAuto || out.Dir == salvageOff {
+		out.Dir = ""
+	}
+	return out
+}
+
 // hookConfig is what package hook needs.
 func (s *settings) hookConfig(version string) hook.Config {
 	return hook.Config{
@@ -129,6 +140,7 @@ func (s *settings) hookConfig(version string) hook.Config {
 		Preserve:            s.Preserve,
 		OnFailure:           s.OnFailure,
 		NoUndo:              s.NoUndo,
+		Salvage:             s.salvage(),
 		LockLimit:           s.Lock.Limit,
 		LockTTL:             s.Lock.TTL,
 		Version:             version,

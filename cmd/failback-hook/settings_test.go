@@ -12,6 +12,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
@@ -278,6 +279,7 @@ func TestDefaults(t *testing.T) {
 		Slots:          hook.DefaultSlots, Control: hook.DefaultControl, StartLog: hook.DefaultStartLog,
 		StopTimeout: hook.DefaultStopTimeout, StartTimeout: hook.DefaultStartTimeout, StreamTimeout: hook.DefaultStreamTimeout,
 		OnFailure:     hook.DefaultOnFailure,
+		Salvage:       rewind.Salvage{Keep: 5, MaxAge: 30 * 24 * time.Hour},
 		SettleTimeout: hook.DefaultSettleTimeout, Wait: hook.DefaultWait, Connections: hook.DefaultConnections,
 		LockLimit: hook.DefaultLockLimit, LockTTL: hook.DefaultLockTTL, Version: "v",
 	}
