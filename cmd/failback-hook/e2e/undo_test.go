@@ -88,6 +88,13 @@ func TestGivenBack(t *testing.T) {
 		if _, err := os.Lstat(filepath.Join(s.old.Dir, rewind.JournalDir)); err == nil {
 			t.Error("the journal is still there")
 		}
+		found, err := filepath.Glob(filepath.Join(s.stateHome(), "failback-hook", "salvage", "*", "*"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("salvaged: %v, %v", found, err)
+		}
+		if res := s.run(t, s.old, "lost", "--from", found[0]).must(t, 0); !strings.Contains(res.stdout, "committed") {
+			t.Errorf("lost --from prints %q", res.stdout)
+		}
 	})
 	t.Run("wrong usage", func(t *testing.T) {
 		s.undo(t, "something").must(t, 2)
