@@ -66,7 +66,7 @@ func (a *applier) apply(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.closeJournal()) }()
 	if err := a.latch(); err != nil {
-		return err
+		return errors.Join(err, a.neverLatched())
 	}
 	if err := a.bring(ctx); err != nil {
 		return err

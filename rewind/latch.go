@@ -53,6 +53,15 @@ func (a *applier) latch() (err error) {
 	return a.unlatchIfRunning()
 }
 
+// neverLatched removes what a latch that did not fall has left: the directory is
+// as it was, and should look so.
+func (a *applier) neverLatched() error {
+	if ok, err := a.w.exists(controlRel); a.resume != nil || !ok || err != nil {
+		return err
+	}
+	return errors.Join(a.closeJournal(), a.w.removeOwnFiles(nil))
+}
+
 // unlatchIfRunning looks once more for a server, now that none can start any
 // more: one that was started since the last look has read pg_control already,
 // and is there to be seen. It keeps its directory.
