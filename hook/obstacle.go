@@ -30,7 +30,7 @@ const (
 	obstacleLocked obstacle = "the lock"
 	// obstacleTerm: what was decided on has ended: the lock was lost, or the
 	// leader or its timeline is another one. There is nothing to wait for.
-	obstacleTerm obstacle = "a new decision"
+	obstacleTerm obstacle = "the cluster to settle"
 )
 
 // final are the errors that decide whatever lies below them in the chain: the

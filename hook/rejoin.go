@@ -334,7 +334,9 @@ func (r *run) ensureSlot(ctx context.Context, name string) (string, error) {
 func (r *run) apply(ctx context.Context, e engine) error {
 	rep, err := e.Apply(ctx, r.report.Plan)
 	if rep != nil {
-		r.report.FetchedBytes, r.report.FetchedWALBytes, r.report.Phases = rep.FetchedBytes, rep.FetchedWALBytes, rep.Durations
+		r.report.FetchedBytes += rep.FetchedBytes
+		r.report.FetchedWALBytes += rep.FetchedWALBytes
+		r.report.Phases = rep.Durations
 	}
 	return err
 }

@@ -313,6 +313,51 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	}
 }
 
+// The work was done once, and has to be done again for the next leader: what
+// counts at the end is what the second attempt has left.
+func TestGivesUpTheSecondTime(t *testing.T) {
+	s := newStage(t)
+	s.patient(30 * time.Millisecond)
+	s.hook.Config.StreamTimeout = 20 * time.Second
+	s.on["release"] = func() {
+		if s.count("release") == 1 {
+			s.set(s.newLeader)
+		}
+	}
+	s.on["apply"] = func() {
+		if s.count("apply") == 2 {
+			must(t, os.Remove(filepath.Join(s.hook.Config.PGData, controlFile)))
+			s.set(func() { s.fail["topology"] = dcs.ErrUnavailable })
+			s.lock.lose(dcs.ErrLeaderChanged)
+		}
+	}
+	report, err := s.hook.Rejoin(t.Context())
+	if !errors.Is(err, dcs.ErrUnavailable) || !strings.Contains(err.Error(), "no server can start here") || s.running() {
+		t.Errorf("got %v, running %v", err, s.running())
+	}
+	if !slices.ContainsFunc(report.Warnings, func(w string) bool { return strings.Contains(w, `the slot "n1" stays on n3`) }) {
+		t.Errorf("got warnings %q, want one about the slot", report.Warnings)
+	}
+}
+
+// A run that is told to end says how the node stands, wherever it is.
+func TestCancelledSaysTheState(t *testing.T) {
+	for what, want := range map[string]string{
+		"plan":      "(nothing was changed)",
+		"streaming": "(the data directory is complete, and its server runs)",
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newStage(t)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			s.on[what] = func() { cancel(errTest) }
+			_, err := s.hook.Rejoin(ctx)
+			if !errors.Is(err, errTest) || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		})
+	}
+}
+
 // Patience is not given back: a leader that breaks down whenever it is copied
 // from is not broken down for ever.
 func TestPatienceIsUsedUp(t *testing.T) {
