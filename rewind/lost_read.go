@@ -56,6 +56,9 @@ func (pl *planner) countBranch(ctx context.Context) error {
 		if err := pl.countLost(ctx); err != nil {
 			return err
 		}
+		if err := pl.askAgain(ctx); err != nil {
+			return err
+		}
 		earlier, err := pl.compareBranches(ctx)
 		if err != nil || earlier == nil {
 			return err
@@ -84,6 +87,13 @@ func (pl *planner) countLost(ctx context.Context) error {
 	pl.changes = &s.out
 	pl.p.Target.EndOfWAL, pl.p.Lost = s.out.end, s.out.lost
 	return nil
+}
+
+// askAgain asks the source for its end of WAL: a standby that streams had received
+// more by the time it was read than the source had written when it was asked first.
+func (pl *planner) askAgain(ctx context.Context) (err error) {
+	pl.state, err = pl.engine.Source.State(ctx)
+	return err
 }
 
 // countFrom are the positions from which reading may begin, the best first.

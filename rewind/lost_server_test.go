@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
@@ -55,6 +58,31 @@ func TestLostCompressed(t *testing.T) {
 		}
 		t.Logf("ways: %q", ways)
 	})
+}
+
+// TestLostOfStandby: a standby that streams while the primary writes has nothing
+// of its own.
+func TestLostOfStandby(t *testing.T) {
+	t.Parallel()
+	primary := rewindtest.NewPrimary(t, rewindtest.Newest(t), quietCluster())
+	primary.Must(t).Exec("CREATE TABLE t(i int)")
+	standby := primary.Standby(t, "standby")
+	e := engineFor(t, standby, primary)
+	grown := false
+	e.Options.OnEvent = func(ev rewind.Event) {
+		if p, ok := ev.(rewind.PhaseStarted); ok && p.Phase == rewind.PhaseScanWAL { // the source has told its end by then
+			primary.Must(t).Exec("INSERT INTO t SELECT generate_series(1, 1000)")
+			standby.Must(t).WaitForCatchup(primary)
+			grown = true
+		}
+	}
+	b, err := e.Lost(t.Context())
+	if err != nil || !grown {
+		t.Fatal(err, grown)
+	}
+	if d := cmp.Diff(rewind.Lost{}, b.Lost); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
 }
 
 // shownCompression is what SHOW makes of a value: "on" is pglz from 15 on.
