@@ -19,6 +19,8 @@ import (
 type catalogRows struct {
 	rows map[rowKey]shownRow
 	page []byte
+	// copies are databases that were made by copying another one.
+	copies map[pg.Oid]struct{}
 }
 
 // Bounds of what is kept: rows, and bytes of each. What is read of a row lies
@@ -104,7 +106,8 @@ func (c *catalogRows) read(rec *pgwal.Record) (change catalogChange, ok bool) {
 		}
 		change.new = parseRow(key, columns, rec.Major)
 	}
-	return change, true
+	_, copied := c.copies[loc.DB]
+	return change, change.old != nil || change.new != nil || !copied
 }
 
 func (c *catalogRows) readPage(rec *pgwal.Record, b *pgwal.BlockRef) {
@@ -116,9 +119,27 @@ func (c *catalogRows) readPage(rec *pgwal.Record, b *pgwal.BlockRef) {
 		return
 	}
 	pgwal.PageRows(page, func(item uint16, columns []byte) {
-		c.show(rowKey{b.Locator.DB, b.Locator.Rel, pgwal.RowPlace{Block: b.Block, Item: item}}, columns, rec.LSN)
+		key := rowKey{b.Locator.DB, b.Locator.Rel, pgwal.RowPlace{Block: b.Block, Item: item}}
+		if c.telling(key, columns) {
+			c.show(key, columns, rec.LSN)
+		}
 	})
 }
+
+// telling: 15 and later write a new database into the WAL page by page, with
+// thousands of relations and functions that every database has; a few of those
+// would take all the room that there is for rows which tell something.
+func (c *catalogRows) telling(key rowKey, columns []byte) bool {
+	if _, copied := c.copies[key.db]; !copied || key.catalog == pgwal.CatalogSchema {
+		return true
+	}
+	row, ok := pgwal.ParseNamedRow(columns)
+	return ok && row.OID >= firstNormalOid
+}
+
+// firstNormalOid is the first number that is given out after initdb
+// (FirstNormalObjectId in access/transam.h).
+const firstNormalOid pg.Oid = 16384
 
 // show keeps a row.
 func (c *catalogRows) show(key rowKey, columns []byte, seen pg.LSN) {

@@ -35,7 +35,7 @@ func newLostCounter(fork pg.LSN, major pg.Major) *lostCounter {
 		fork: fork, major: major,
 		rels:    map[pg.RelFileLocator]*LostRelation{},
 		xacts:   openXacts{open: map[pg.XID]*openXact{}},
-		catalog: catalogRows{rows: map[rowKey]shownRow{}},
+		catalog: catalogRows{rows: map[rowKey]shownRow{}, copies: map[pg.Oid]struct{}{}},
 		files:   map[pg.RelFileLocator]struct{}{}, fileNumbers: map[fileKey]struct{}{},
 		databases: map[pg.Oid]struct{}{},
 	}
@@ -47,9 +47,9 @@ func (l *lostCounter) add(rec *pgwal.Record, changed []pgwal.FileChange) {
 	if behind {
 		l.lost.Records++
 		l.count(rec)
-		if rec.CreatesFiles() {
-			l.created(changed)
-		}
+	}
+	if rec.CreatesFiles() {
+		l.created(changed, behind)
 	}
 	if rec.EndsRecovery() {
 		l.crashed(behind)
@@ -92,9 +92,13 @@ func (l *lostCounter) count(rec *pgwal.Record) {
 }
 
 // created notes what a record has made.
-func (l *lostCounter) created(changed []pgwal.FileChange) {
+func (l *lostCounter) created(changed []pgwal.FileChange, behind bool) {
 	for _, c := range changed {
+		if c.Kind == pgwal.ChangeDatabase {
+			l.catalog.copies[c.DB] = struct{}{}
+		}
 		switch {
+		case !behind:
 		case c.Kind == pgwal.ChangeDatabase:
 			l.databases[c.DB] = struct{}{}
 		case c.Fork == pg.MainFork:

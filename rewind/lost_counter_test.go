@@ -142,3 +142,24 @@ func TestLostTooManyOpen(t *testing.T) {
 		t.Errorf("%d transactions, %d more", len(got.Transactions), got.MoreTransactions)
 	}
 }
+
+// TestLostCopiedCatalogs: of a database that is copied into the WAL page by page
+// only what users have made takes room.
+func TestLostCopiedCatalogs(t *testing.T) {
+	c := catalogRows{copies: map[pg.Oid]struct{}{16500: {}}}
+	row := func(oid uint32) []byte {
+		return append(binary.LittleEndian.AppendUint32(nil, oid), make([]byte, 64)...)
+	}
+	for _, tt := range []struct {
+		db, catalog pg.Oid
+		oid         uint32
+		want        bool
+	}{
+		{5, pgwal.CatalogClass, 1259, true}, {16500, pgwal.CatalogClass, 1259, false}, {16500, pgwal.CatalogFunction, 1242, false},
+		{16500, pgwal.CatalogClass, 16384, true}, {16500, pgwal.CatalogSchema, 2200, true},
+	} {
+		if got := c.telling(rowKey{db: tt.db, catalog: tt.catalog}, row(tt.oid)); got != tt.want {
+			t.Errorf("oid %d of catalog %d in database %d: %t, want %t", tt.oid, tt.catalog, tt.db, got, tt.want)
+		}
+	}
+}

@@ -30,7 +30,8 @@ func lostScene(t *testing.T, install rewindtest.Install) *scene {
 		"BEGIN; INSERT INTO app.account SELECT generate_series(1, 5); ROLLBACK",
 		"BEGIN; INSERT INTO app.account VALUES (1); PREPARE TRANSACTION 'still there'",
 		"CREATE TABLE app.made AS SELECT generate_series(1, 12) i", "TRUNCATE app.emptied",
-		"SELECT nextval('app.counter')")
+		"SELECT nextval('app.counter')",
+		"CREATE TABLESPACE far LOCATION '"+t.TempDir()+"'", "ALTER TABLE app.made SET TABLESPACE far")
 	return s
 }
 
@@ -129,7 +130,7 @@ func (s *scene) lostText(t *testing.T, text string) {
 	t.Helper()
 	for _, want := range []string{
 		"What only " + s.old.Name + " has", "postgres app.account ", "postgres app.made ",
-		"created table postgres app.made", "emptied table postgres app.emptied",
+		"created table postgres app.made", "created tablespace far", "moved table postgres app.made", "emptied table postgres app.emptied",
 		"postgres app.counter: up to 33", "'still there', since ", "prepared 'still there' ", "1 aborted, 1 prepared and not finished\n",
 	} {
 		if !strings.Contains(text, want) {
