@@ -50,6 +50,15 @@
 // source or a later one. After step 6: a finished directory with some files of
 // the journal left, which the next call removes.
 //
+// # What is lost
+//
+// Rows behind the fork are counted by transaction and booked when that ends, so
+// that committed ones are told from the others; what a transaction had written
+// before the fork goes with it. The rows of pg_class and a few other catalogs
+// are read from the same records, or from the images of their pages, and give
+// names to what the source has never known. Engine.Lost answers from the target,
+// ReadSalvage from the WAL that was moved to a directory with a SalvageManifest.
+//
 // # What is not touched
 //
 // Files outside the directories that PostgreSQL itself makes (configuration,
