@@ -81,13 +81,19 @@ func (l *lostCounter) count(rec *pgwal.Record) {
 			seen = loc
 		}
 	}
-	if loc, last, ok := rec.Sequence(); ok {
-		l.rel(loc).LastValue = &last
+	if rec.Rmgr == pgwal.RmgrSequence {
+		l.sequence(rec)
 	}
 	if db, ok := rec.RelMapUpdate(); ok {
 		if _, made := l.databases[db]; !made {
 			l.change(LostChange{Verb: "rewritten", Kind: "system catalogs", Database: db, XID: rec.XID})
 		}
+	}
+}
+
+func (l *lostCounter) sequence(rec *pgwal.Record) {
+	if loc, last, ok := rec.Sequence(); ok {
+		l.rel(loc).LastValue = &last
 	}
 }
 
