@@ -108,12 +108,15 @@ func TestKilledAndLeaderChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.leader.Must(t).Checkpoint()
-	if s.killDuringWork(t, work*2/3) == latched {
-		mustNotStart(t, s.old)
+	// Where the machine has become faster meanwhile, the kill comes too late.
+	for after := work * 2 / 3; s.killDuringWork(t, after) != latched; after /= 2 {
+		if after < time.Millisecond {
+			t.Fatal("no kill met the work half-done")
+		}
+		s.dropLocks(t)
+		s.restore(t, pristine)
 	}
-	// The work may have been faster this time, and the server be up: then its
-	// manager, whose key is there, would be in charge.
-	s.old.Must(t).Stop(rewindtest.Immediate)
+	mustNotStart(t, s.old)
 	s.leader.Must(t).Kill()
 	s.dropLocks(t)
 
