@@ -70,3 +70,34 @@ func TestHistoryPromotedWithOpenTransaction(t *testing.T) {
 	t.Parallel()
 	onMajors(t, func(t *testing.T, install rewindtest.Install) { openTransactionOverFork(t, install, true, false) })
 }
+
+// TestHistoryBackedUpWithOpenTransaction: the target was made by a base backup
+// while a transaction was open that outlives the fork. It has no WAL from before
+// the transaction, and needs none: its recovery began with the backup.
+func TestHistoryBackedUpWithOpenTransaction(t *testing.T) {
+	t.Parallel()
+	onMajors(t, func(t *testing.T, install rewindtest.Install) {
+		primary := newPrimaryOn(t, install, quietCluster())
+		primary.Must(t).Exec("CREATE TABLE t(i int, filler text) WITH (autovacuum_enabled = off)",
+			"INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 1000) i", "CREATE TABLE dropped AS SELECT generate_series(1, 1000) i")
+		commit := openTransaction(t, primary, "INSERT INTO t SELECT 100000 + i, repeat('y', 200) FROM generate_series(1, 2000) i")
+		primary.Must(t).Exec("CREATE TABLE later(i int)", "SELECT pg_switch_wal()")
+		leader, target := primary.Standby(t, "leader"), primary.Standby(t, "target")
+		for _, n := range []*rewindtest.Node{leader, target} {
+			n.Must(t).WaitForCatchup(primary)
+		}
+		leader.Must(t).Promote()
+		leader.Must(t).Exec("INSERT INTO t SELECT 200000 + i, 'leader' FROM generate_series(1, 10) i")
+		commit()
+		primary.Must(t).Exec("UPDATE t SET filler = 'z' WHERE i % 7 = 0", "DROP TABLE dropped")
+		target.Must(t).WaitForCatchup(primary)
+		target.Must(t).Exec("SELECT count(*) FROM t")
+		target.Must(t).Stop(rewindtest.Fast)
+		c := controlOf(t, target).CheckPointCopy
+		if c.OldestActiveXID == c.NextXID.XID() {
+			t.Errorf("no transaction was open at the target's checkpoint")
+		}
+		p := rejoin(t, target, leader)
+		wantStrategy(t, p, rewind.StrategyWAL)
+	})
+}
