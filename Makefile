@@ -32,7 +32,7 @@ trees: ## fetch PostgreSQL 13, 17 and 18 of other Debian releases, with their pg
 	@for major in 13 17 18; do scripts/debian-tree $$major || exit 1; done
 
 test-histories: setup ## every history of a failover, on every PostgreSQL found, beside stock pg_rewind
-	$(GO) test -count=1 -v -timeout 90m -run '^TestHistory' ./rewind -args -histories
+	$(GO) test -count=1 -v -timeout 90m -run '^TestHistory' ./rewind -args -histories -stock
 
 torture: setup ## random scenes by seed, compared with their leader (SEEDS=200 START=1, or SEED=…)
 	@scripts/torture

@@ -8,10 +8,15 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// histories: the tests in files named history_*_test.go run on the newest
+// histories: the tests called TestHistory… run on the newest
 // PostgreSQL that is installed. With this flag they run on all, with the cases
-// that take long, and stock pg_rewind gets a copy of each target.
-var histories = flag.Bool("histories", false, "run the tests of histories on every PostgreSQL, the long ones too, beside stock pg_rewind")
+// that take long; with the other one stock pg_rewind gets a copy of each target,
+// which takes as long again, and where it leaves a node that cannot stream a
+// minute more.
+var (
+	histories  = flag.Bool("histories", false, "run the tests of histories on every PostgreSQL, with more rounds")
+	besideOurs = flag.Bool("stock", false, "in the tests of histories run stock pg_rewind too, and print what it leaves")
+)
 
 // onMajors runs a test of histories.
 func onMajors(t *testing.T, test func(t *testing.T, install rewindtest.Install)) {
@@ -21,14 +26,6 @@ func onMajors(t *testing.T, test func(t *testing.T, install rewindtest.Install))
 		return
 	}
 	test(t, rewindtest.Newest(t))
-}
-
-// long skips a case that takes long.
-func long(t *testing.T) {
-	t.Helper()
-	if !*histories {
-		t.Skip("takes long: make test-histories runs it")
-	}
 }
 
 // rejoin rewinds a stopped node, starts it and proves that it is what its leader
@@ -42,7 +39,7 @@ func rejoin(t *testing.T, target, leader *rewindtest.Node) *rewind.Plan {
 func rejoinWith(t *testing.T, target, leader *rewindtest.Node, e *rewind.Engine) *rewind.Plan {
 	t.Helper()
 	var other *rewindtest.Node
-	if *histories && target.Install.Has("pg_rewind") {
+	if *besideOurs && target.Install.Has("pg_rewind") {
 		other = target.Clone(t, target.Name+"-stock")
 	}
 	p := run(t, e)
