@@ -9,7 +9,8 @@
 // Plan only reads:
 //
 //  1. Read both control files and timeline histories; refuse what does not fit
-//     together. The fork is the end of the common part of the histories.
+//     together. The fork is the end of the common part of the histories, or
+//     further back where the WAL shows that a common timeline was two.
 //  2. Find the end of the target's WAL. If it lies before the fork, nothing has
 //     to be copied (StrategyNone).
 //  3. Find a checkpoint before the fork that both sides share, the last one
@@ -73,7 +74,8 @@
 //
 // With Options.RestoreCommand, WAL that pg_wal no longer has is fetched from the
 // archive into a temporary directory. Of that Apply puts into pg_wal what replay
-// will need and the source cannot give; a plan leaves pg_wal alone.
+// will need and the source cannot give; a plan leaves pg_wal alone, and reads
+// that WAL together with what comes before and behind it.
 //
 // The package knows nothing of etcd, command lines or logs. It emits events
 // and returns a Report, and it imports no driver: where blocks come from is the

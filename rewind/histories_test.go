@@ -28,6 +28,14 @@ func onMajors(t *testing.T, test func(t *testing.T, install rewindtest.Install))
 	test(t, rewindtest.Newest(t))
 }
 
+// rare skips a case that differs little from others.
+func rare(t *testing.T, is bool) {
+	t.Helper()
+	if is && !*histories {
+		t.Skip("make test-histories runs this case too")
+	}
+}
+
 // rejoin rewinds a stopped node, starts it and proves that it is what its leader
 // is. What stock pg_rewind makes of a copy is printed, where that was asked for.
 func rejoin(t *testing.T, target, leader *rewindtest.Node) *rewind.Plan {

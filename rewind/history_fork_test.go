@@ -76,6 +76,7 @@ func TestHistoryForkAtBoundary(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			rare(t, c.unit == walPage)
 			onMajors(t, func(t *testing.T, install rewindtest.Install) {
 				old := newPrimaryOn(t, install, quietCluster())
 				old.Must(t).Exec("CREATE TABLE t AS SELECT generate_series(1, 5000) i")
@@ -171,6 +172,7 @@ func TestHistoryTornRecord(t *testing.T) {
 	}{{"at the end", blank, false}, {"at the end, next segment gone", remove, false}, {"in the middle", blank, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			rare(t, !c.again)
 			onMajors(t, func(t *testing.T, install rewindtest.Install) {
 				old := newPrimaryOn(t, install, quietCluster())
 				old.Must(t).Exec("CREATE TABLE t AS SELECT generate_series(1, 5000) i")

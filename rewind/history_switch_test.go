@@ -30,7 +30,7 @@ func mirrorEngine(t *testing.T, target, leader *rewindtest.Node) *rewind.Engine 
 // is rewound, by our ways and by pg_rewind's.
 func TestHistoryBackAndForth(t *testing.T) {
 	t.Parallel()
-	switches := 3
+	switches := 2
 	if *histories {
 		switches = 11
 	}
@@ -57,7 +57,7 @@ func TestHistoryBackAndForth(t *testing.T) {
 				old.Must(t).Stop(rewindtest.Fast)
 			}
 			e := engineFor(t, old, leader)
-			if i%4 > 1 {
+			if i%4 == 1 || i%4 == 2 {
 				e = mirrorEngine(t, old, leader)
 			}
 			p := run(t, e)
@@ -94,6 +94,7 @@ func TestHistoryStandbyAhead(t *testing.T) {
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
+				rare(t, c.clean)
 				primary := newPrimaryOn(t, install, quietCluster())
 				primary.Must(t).Exec("CREATE TABLE t AS SELECT generate_series(1, 5000) i")
 				target, leader := primary.Standby(t, "target"), primary.Standby(t, "leader")
@@ -130,6 +131,7 @@ func TestHistoryStandbyAhead(t *testing.T) {
 // times, the source twice, over different ways to the same numbers.
 func TestHistorySeveralSwitches(t *testing.T) {
 	t.Parallel()
+	rare(t, true) // TestManyTimelines has two switches on one side
 	onMajors(t, func(t *testing.T, install rewindtest.Install) {
 		old, leader := splitBrain{
 			common: func(n rewindtest.MustNode) { n.Exec("CREATE TABLE t AS SELECT generate_series(1, 5000) i") },

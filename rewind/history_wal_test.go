@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/failback-hook/failback-hook/rewind"
@@ -43,17 +44,18 @@ func TestHistoryBehindTheEnd(t *testing.T) {
 		older := pg.SegmentName(1, pg.SegmentOf(end, walSegment)-1, walSegment) // recycled segments look like this
 		for _, c := range []struct {
 			name  string
+			rare  bool
 			spoil func(n *rewindtest.Node)
 		}{
-			{"zeros", func(n *rewindtest.Node) { overwrite(t, segment(n, 0), end, make([]byte, walSegment)) }},
-			{"garbage", func(n *rewindtest.Node) { overwrite(t, segment(n, 0), end, noise) }},
-			{"garbage from the next page on", func(n *rewindtest.Node) {
+			{"zeros", true, func(n *rewindtest.Node) { overwrite(t, segment(n, 0), end, make([]byte, walSegment)) }},
+			{"garbage", false, func(n *rewindtest.Node) { overwrite(t, segment(n, 0), end, noise) }},
+			{"garbage from the next page on", true, func(n *rewindtest.Node) {
 				overwrite(t, segment(n, 0), (end+walPage-1)&^(walPage-1), noise)
 			}},
-			{"an older segment's bytes", func(n *rewindtest.Node) {
+			{"an older segment's bytes", true, func(n *rewindtest.Node) {
 				overwrite(t, segment(n, 0), end, readFile(t, filepath.Join(n.Dir, "pg_wal", older))[end%walSegment:])
 			}},
-			{"segments ahead, and litter", func(n *rewindtest.Node) {
+			{"segments ahead, and litter", false, func(n *rewindtest.Node) {
 				wal := filepath.Join(n.Dir, "pg_wal")
 				for name, content := range map[string][]byte{
 					filepath.Base(segment(n, 1)):               make([]byte, walSegment),
@@ -76,6 +78,7 @@ func TestHistoryBehindTheEnd(t *testing.T) {
 			}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
+				rare(t, c.rare)
 				n := old.Clone(t, fmt.Sprintf("spoilt%d", len(c.name)))
 				c.spoil(n)
 				p := run(t, engineFor(t, n, leader))
@@ -170,4 +173,47 @@ func dirEngine(t *testing.T, target, from, leader *rewindtest.Node) *rewind.Engi
 	return &rewind.Engine{PGData: target.Dir, Source: src, Options: rewind.Options{
 		Standby: &rewind.Standby{Conninfo: leader.Conninfo("application_name=" + target.Name)},
 	}}
+}
+
+// TestHistoryStrayInterrupted: a primary that was stopped cleanly and has nothing
+// behind the fork, but the history file of a timeline that nobody knows, which
+// has to go. That is interrupted at each of its steps, and continued.
+func TestHistoryStrayInterrupted(t *testing.T) {
+	t.Parallel()
+	onMajors(t, func(t *testing.T, install rewindtest.Install) {
+		pair := rewindtest.Diverged(t, install, rewindtest.Opts{Seed: 71, Rows: 100, Clean: true, Cluster: quietCluster()})
+		s := &interrupted{old: pair.Old, leader: pair.New}
+		litter := filepath.Join("pg_wal", "00000009.history")
+		if err := os.WriteFile(filepath.Join(s.old.Dir, litter), []byte("1\t0/1000\tnobody's\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.before = snapshot(t, s.old.Dir)
+		s.whole = s.copy(t, "whole")
+		e := s.engine(t, s.whole)
+		steps := noteSteps(e)
+		wantStrategy(t, run(t, e), rewind.StrategyNone)
+		if _, err := os.Lstat(filepath.Join(s.whole.Dir, litter)); err == nil {
+			t.Errorf("%s is still there", litter)
+		}
+		latch := slices.Index(*steps, "rename global/pg_control")
+		for i, step := range *steps {
+			if i <= latch || !*histories && step != "publish global/pg_control" {
+				continue
+			}
+			t.Run(step, func(t *testing.T) {
+				n := s.copy(t, fmt.Sprintf("stray%d", i))
+				state := s.kill(t, n, i)
+				p := run(t, s.engine(t, n))
+				wantStrategy(t, p, rewind.StrategyNone)
+				if p.Resumed != (state == halfDone) {
+					t.Errorf("resumed: %t", p.Resumed)
+				}
+				noOwnFiles(t, n.Dir)
+				if _, err := os.Lstat(filepath.Join(n.Dir, litter)); err == nil {
+					t.Errorf("%s is still there", litter)
+				}
+			})
+		}
+		prove(t, s.whole, s.leader)
+	})
 }

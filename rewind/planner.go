@@ -375,6 +375,9 @@ func (pl *planner) wal(context.Context) error {
 			ready++
 		}
 	}
+	if n := len(pl.p.WAL.SetAside); pl.p.Strategy == StrategyNone && pl.p.WAL.Trim == nil && n > 0 {
+		pl.warn(fmt.Sprintf("%d files in pg_wal are of a timeline that the source does not know, none of which was replayed here: they go, so that recovery does not follow them", n))
+	}
 	if ready > 0 {
 		pl.warn(fmt.Sprintf("%d WAL segments of the branch that is given up were never archived", ready))
 	}

@@ -69,6 +69,9 @@ func (r *resume) ownsWAL(name string) bool {
 		return true
 	}
 	for _, p := range r.plans {
+		if p.Strategy == StrategyNone && p.WAL.Trim == nil {
+			continue // it brought no segment, and set only strays aside
+		}
 		if behindFork(name, p.Fork, p.WALSegSize) {
 			return slices.Contains(p.WAL.SetAside, "pg_wal/"+name)
 		}
