@@ -29,8 +29,8 @@ func TestHistoryPromotedAtTheSamePosition(t *testing.T) {
 		target.Must(t).Kill()
 		p := rejoin(t, target, leader)
 		wantStrategy(t, p, rewind.StrategyWAL)
-		if p.Fork.Timeline != 1 {
-			t.Errorf("fork %v, want it on timeline 1", p.Fork)
+		if p.Fork.Timeline != 1 || len(p.Warnings) == 0 {
+			t.Errorf("fork %v, want it on timeline 1, and a warning; got %q", p.Fork, p.Warnings)
 		}
 	})
 }

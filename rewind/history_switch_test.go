@@ -47,7 +47,7 @@ func TestHistoryBackAndForth(t *testing.T) {
 			leader, other = other, leader
 			leader.Must(t).Promote()
 			for seed, n := range []*rewindtest.Node{leader, old} {
-				if err := rewindtest.NewWorkload(uint64(100*i+seed+20)).Run(context.Background(), n, 8); err != nil {
+				if err := rewindtest.NewWorkload(uint64(10*i+seed+20)).Run(context.Background(), n, 8); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -191,6 +191,8 @@ func (pl *planner) scan(ctx context.Context) error {
 		if err != nil || earlier == nil {
 			return err
 		}
+		pl.warn(fmt.Sprintf("by their histories both nodes are on timeline %d from %s on, by their WAL on two: it counts as diverged from there on",
+			pl.target.history.At(earlier.LSN), earlier.LSN))
 		pl.p.Fork = *earlier
 	}
 }
@@ -297,6 +299,9 @@ func (pl *planner) files(ctx context.Context) error {
 		}
 	}
 	if err := m.checkTablespaces(); err != nil {
+		return err
+	}
+	if err := pl.dropFutureTwoPhase(ctx, m); err != nil {
 		return err
 	}
 	d := &decider{

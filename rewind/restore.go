@@ -46,7 +46,11 @@ const abortStatus = 125
 // open gives a file from the archive; fs.ErrNotExist when the archive has none.
 func (a *archive) open(ctx context.Context, name string) (_ *os.File, err error) {
 	if a.dir == "" {
-		if a.dir, err = os.MkdirTemp("", "failback-hook-wal-"); err != nil {
+		tmp, err := filepath.Abs(os.TempDir()) // the command runs elsewhere
+		if err == nil {
+			a.dir, err = os.MkdirTemp(tmp, "failback-hook-wal-")
+		}
+		if err != nil {
 			return nil, &Error{Op: "make directory for restored WAL", Err: err}
 		}
 	}
