@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test race test-matrix trees tap tap-matrix test-histories torture lint vet fuzz bench docs clean
+.PHONY: help build setup demo test race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ test-histories: setup ## every history of a failover, on every PostgreSQL found,
 
 torture: setup ## random scenes by seed, compared with their leader (SEEDS=200 START=1, or SEED=…)
 	@scripts/torture
+
+test-layouts: setup ## layouts that take 25 GB and many minutes: 1 GB segments of WAL and of relations, 100,000 tables
+	$(GO) test -count=1 -timeout 60m -v -run 'TestWALSegmentSizes|TestManySegments|TestManyTables' ./rewind -layouts
 
 race: setup ## the same under the race detector
 	$(GO) test -race -count=1 -timeout 25m ./...
