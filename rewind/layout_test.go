@@ -8,6 +8,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
+	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
 // moveWAL moves a stopped node's pg_wal elsewhere and leaves a link.
@@ -22,13 +23,25 @@ func moveWAL(t *testing.T, n *rewindtest.Node) {
 	}
 }
 
-// TestLinkedWAL: pg_wal is a link on the target, on the source, on both.
+// bringBackFromDir rewinds from the directory of a stopped leader.
+func bringBackFromDir(t *testing.T, target, leader *rewindtest.Node) {
+	t.Helper()
+	src, err := source.OpenDir(leader.Dir)
+	must(t, err)
+	defer func() { must(t, src.Close()) }()
+	run(t, &rewind.Engine{PGData: target.Dir, Source: src, Options: rewind.Options{
+		Standby: &rewind.Standby{Conninfo: leader.Conninfo("application_name=" + target.Name)},
+	}})
+}
+
+// TestLinkedWAL: pg_wal is a link on the target, on the source, on both, and on
+// a source that is a stopped directory.
 func TestLinkedWAL(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name           string
-		target, source bool
-	}{{"target", true, false}, {"source", false, true}, {"both", true, true}} {
+		name                    string
+		target, source, stopped bool
+	}{{"target", true, false, false}, {"source", false, true, false}, {"both", true, true, false}, {"stopped source", false, true, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			pair := rewindtest.Diverged(t, rewindtest.Newest(t), rewindtest.Opts{Seed: 41, Rows: 100, Steps: 15, Cluster: quietCluster()})
@@ -38,9 +51,16 @@ func TestLinkedWAL(t *testing.T) {
 			if c.source {
 				pair.New.Must(t).Stop(rewindtest.Fast)
 				moveWAL(t, pair.New)
+			}
+			if c.stopped {
+				bringBackFromDir(t, pair.Old, pair.New)
+			}
+			if c.source {
 				pair.New.Must(t).Start()
 			}
-			bringBack(t, pair.Old, pair.New)
+			if !c.stopped {
+				bringBack(t, pair.Old, pair.New)
+			}
 			noOwnFiles(t, pair.Old.Dir)
 			fi, err := os.Lstat(filepath.Join(pair.Old.Dir, "pg_wal"))
 			if err != nil || (fi.Mode()&os.ModeSymlink != 0) != c.target {
@@ -139,6 +159,8 @@ func TestUnlogged(t *testing.T) {
 		common: func(n rewindtest.MustNode) {
 			n.Exec("CREATE UNLOGGED TABLE u(i int primary key)", "CREATE TABLE l(i int primary key)",
 				"CREATE UNLOGGED TABLE u1 AS SELECT generate_series(1, 1000) i", "CREATE UNLOGGED TABLE u2 AS SELECT generate_series(1, 1000) i",
+				"CREATE UNLOGGED TABLE indexed(n serial PRIMARY KEY, v text, a int[])", "CREATE INDEX indexed_v ON indexed USING hash (v)",
+				"CREATE INDEX indexed_a ON indexed USING gin (a)", "INSERT INTO indexed(v, a) SELECT i, ARRAY[i] FROM generate_series(1, 2000) i",
 				"CREATE TABLE l1 AS SELECT generate_series(1, 1000) i", "CREATE TABLE l2 AS SELECT generate_series(1, 1000) i", "CHECKPOINT")
 		},
 		old: turn("1"), leader: turn("2"), sameNumbers: true,
@@ -148,6 +170,14 @@ func TestUnlogged(t *testing.T) {
 	old.Must(t).Promote()
 	if got := old.Must(t).Value("SELECT (SELECT count(*) FROM u) || ' ' || (SELECT count(*) FROM made2) || ' ' || (SELECT count(*) FROM u2)"); got != "0 0 700" {
 		t.Errorf("rows of unlogged and once unlogged tables: %s", got)
+	}
+	old.Must(t).Exec("INSERT INTO indexed(v, a) SELECT i, ARRAY[i] FROM generate_series(1, 700) i")
+	for _, where := range []string{"n > 0", "v = '77'", "a @> '{77}'"} {
+		want := map[bool]string{true: "700", false: "1"}[where == "n > 0"]
+		rows := old.Must(t).Query("SET enable_seqscan = off; SELECT count(*) FROM indexed WHERE " + where)
+		if rows[0][0] != want {
+			t.Errorf("unlogged and indexed: %s rows with %s, want %s", rows[0][0], where, want)
+		}
 	}
 }
 
