@@ -151,7 +151,7 @@ func TestManySegments(t *testing.T) {
 	}
 	r := bringBack(t, old, leader)
 	t.Logf("%d bytes fetched, in %v", r.FetchedBytes, r.Durations)
-	old.Must(t).Start()
+	startSlowly(t, old)
 	old.Must(t).WaitForCatchup(leader)
 	// Table by table: a query over all of them takes more than CompareTables waits.
 	for _, table := range []string{"shrinks_here", "shrinks_there", "grows_here", "grows_there"} {
@@ -232,12 +232,24 @@ func TestManyTables(t *testing.T) {
 		t.Logf("%d MB of memory at most", got>>20)
 	}
 	if *large { // pg_amcheck would look at each table by itself
-		old.Must(t).Start()
+		startSlowly(t, old)
 		old.Must(t).WaitForCatchup(leader)
 		rewindtest.CompareTables(t, leader, old)
 		return
 	}
 	prove(t, old, leader)
+}
+
+// startSlowly starts a server that has more to replay than Start waits for.
+func startSlowly(t *testing.T, n *rewindtest.Node) {
+	t.Helper()
+	err := n.Start()
+	for deadline := time.Now().Add(10 * time.Minute); err != nil && n.Running(); time.Sleep(time.Second) {
+		if _, err = n.Value("SELECT 1"); err != nil && time.Now().After(deadline) {
+			break
+		}
+	}
+	must(t, err)
 }
 
 // logStock says what time and memory pg_rewind takes for the same.
