@@ -183,14 +183,18 @@ func slowRestartpoint(t *testing.T, n *rewindtest.Node) {
 	waitFor(t, n, checkpointUnderWay)
 }
 
-// spreadCheckpoint has a primary write so much that it begins a checkpoint by
-// itself, which writes slowly; the function that comes back lets it end.
+// spreadCheckpoint has a primary that has written much begin a checkpoint by
+// itself, which writes slowly; the function that comes back lets it end. (A
+// backup would have one, too, but has full page images written by force.)
 func spreadCheckpoint(t *testing.T, n *rewindtest.Node) (end func()) {
 	t.Helper()
+	n.Must(t).Exec("CREATE TABLE dirty AS SELECT i, repeat('x', 2000) v FROM generate_series(1, 3000) i")
 	before := n.Must(t).Value("SELECT redo_lsn FROM pg_control_checkpoint()")
 	n.Must(t).SetConf("max_wal_size", "2MB")
 	waitFor(t, n, "SELECT current_setting('max_wal_size') = '2MB'")
-	n.Must(t).Exec("CREATE TABLE dirty AS SELECT i, repeat('x', 2000) v FROM generate_series(1, 3000) i")
+	// The end of a segment is when it is looked at. Nothing is written behind it,
+	// so that the checkpoint has time.
+	n.Must(t).Exec("SELECT pg_switch_wal()")
 	waitFor(t, n, checkpointUnderWay)
 	n.Must(t).SetConf("max_wal_size", "1GB")
 	return func() {
