@@ -124,6 +124,7 @@ func TestSameNumberInterrupted(t *testing.T) {
 	}
 	leader.Must(t).Exec("CREATE TABLE long AS SELECT generate_series(1, 100000) i", "CHECKPOINT")
 	old.Must(t).Kill()
+	stockSays(t, old, leader)
 	s := &interrupted{old: old, leader: leader}
 	whole := s.copy(t, "whole")
 	e := s.engine(t, whole)

@@ -29,6 +29,20 @@ func stock(t *testing.T, copied, leader *rewindtest.Node) {
 	t.Logf("stock pg_rewind leaves these differences: %q %v", diff, err)
 }
 
+// stockSays runs pg_rewind on a copy that is not started, for the log.
+func stockSays(t *testing.T, old, leader *rewindtest.Node) *rewindtest.Node {
+	t.Helper()
+	if !old.Install.Has("pg_rewind") {
+		t.Logf("%s has no pg_rewind", old.Install)
+		return nil
+	}
+	other := old.Clone(t, "stock")
+	if err := rewindtest.PgRewind(t, old.Install, other.Dir, leader.Conninfo()); err != nil {
+		t.Logf("stock pg_rewind: %v", err)
+	}
+	return other
+}
+
 // TestStandbyWithOpenTransaction: the target is a standby on which a
 // transaction was open at the fork that the old primary committed later. Hints
 // that say so have reached its disk without a trace in the WAL. They have so, too,
@@ -175,8 +189,6 @@ type splitBrain struct {
 	// sameNumbers: both go on from the same counters, so that the next files
 	// that each makes bear the same numbers.
 	sameNumbers bool
-	// noCheckpoint: the leader makes none after its promotion.
-	noCheckpoint bool
 	// kill the old primary instead of stopping it.
 	kill bool
 	// cluster is how it is made; quietCluster if nil.
@@ -201,9 +213,7 @@ func (s splitBrain) make(t *testing.T) (old, leader *rewindtest.Node) {
 	if s.sameNumbers {
 		old.Must(t).Start()
 	}
-	if !s.noCheckpoint {
-		leader.Must(t).Checkpoint()
-	}
+	leader.Must(t).Checkpoint()
 	s.old(old.Must(t))
 	s.leader(leader.Must(t))
 	leader.Must(t).Exec("CREATE TABLE flushed()") // all before it is on disk
@@ -223,7 +233,7 @@ func (s splitBrain) primary(t *testing.T) *rewindtest.Node {
 	if s.cluster == nil {
 		return newPrimaryOn(t, s.install, quietCluster())
 	}
-	return rewindtest.NewPrimary(t, s.install, *s.cluster)
+	return newPrimaryOn(t, s.install, *s.cluster)
 }
 
 // compareWays rewinds with ours, which has to end up equal, and where stock
@@ -278,13 +288,29 @@ func TestSPGist(t *testing.T) {
 	grow := func(n rewindtest.MustNode) {
 		n.Exec("INSERT INTO p SELECT point(random() * 1000, random() * 1000) FROM generate_series(1, 40000)")
 	}
-	old, leader, _ := splitBrain{
+	s := splitBrain{
 		common: func(n rewindtest.MustNode) {
 			n.Exec("CREATE TABLE p(at point)", "CREATE INDEX p_at ON p USING spgist (at)", "INSERT INTO p SELECT point(i, i) FROM generate_series(1, 2000) i", "CHECKPOINT")
 		},
 		old:    grow,
 		leader: nothing,
-	}.compareWays(t)
+	}
+	old, leader := s.make(t)
+	var other *rewindtest.Node
+	if old.Install.Has("pg_rewind") {
+		other = old.Clone(t, "stock")
+		if err := other.RejoinByPgRewind(leader); err != nil {
+			t.Logf("stock pg_rewind: %v", err)
+			other = nil
+		}
+	}
+	bringBack(t, old, leader)
+	prove(t, old, leader)
+	if other != nil {
+		other.Must(t).Promote()
+		err := other.Exec("INSERT INTO p SELECT point(random() * 1000, random() * 1000) FROM generate_series(1, 40000)")
+		t.Logf("inserting after stock pg_rewind: %v", err)
+	}
 	// What the cache says is used by inserts: the node becomes the leader.
 	old.Must(t).WaitForCatchup(leader)
 	leader.Must(t).Stop(rewindtest.Immediate)
@@ -312,7 +338,7 @@ func TestTruncatedAndExtended(t *testing.T) {
 		leader: func(n rewindtest.MustNode) {
 			n.Exec("UPDATE cut SET filler = 'short' WHERE i % 10 = 0", "DELETE FROM cut WHERE i > 2500", "VACUUM cut")
 		},
-		kill: true,
+		kill: true, stockFails: true,
 	}.compareWays(t)
 }
 
@@ -341,12 +367,24 @@ func TestUnloggedUnderTheSameNumber(t *testing.T) {
 // since its promotion still names the old timeline.
 func TestJustPromoted(t *testing.T) {
 	t.Parallel()
-	splitBrain{
-		common:       func(n rewindtest.MustNode) { n.Exec("CREATE TABLE t AS SELECT generate_series(1, 1000) i") },
-		old:          func(n rewindtest.MustNode) { n.Exec("INSERT INTO t SELECT generate_series(1, 100)") },
-		leader:       func(n rewindtest.MustNode) { n.Exec("DELETE FROM t WHERE i < 50") },
-		noCheckpoint: true,
-	}.compareWays(t)
+	old := newPrimary(t)
+	old.Must(t).Exec("CREATE TABLE t AS SELECT generate_series(1, 1000) i")
+	leader := old.Standby(t, "leader")
+	old.Must(t).Exec("CHECKPOINT", "CREATE TABLE dirty AS SELECT i, repeat('x', 2000) v FROM generate_series(1, 3000) i", "CHECKPOINT")
+	leader.Must(t).WaitForCatchup(old)
+	slowRestartpoint(t, leader) // the checkpoint of the promotion waits for its end
+	leader.Must(t).Promote()
+	old.Must(t).Exec("INSERT INTO t SELECT generate_series(1, 100)")
+	leader.Must(t).Exec("DELETE FROM t WHERE i < 50")
+	old.Must(t).Stop(rewindtest.Fast)
+	if tli := leader.Must(t).Value("SELECT timeline_id FROM pg_control_checkpoint()"); tli != "1" {
+		t.Fatalf("the leader's last checkpoint is on timeline %s already", tli)
+	}
+	stockSays(t, old, leader)
+	if p := bringBack(t, old, leader).Plan; p.Strategy != rewind.StrategyWAL {
+		t.Fatalf("strategy %s: %s", p.Strategy, p.Reason)
+	}
+	prove(t, old, leader)
 }
 
 // TestRunAgainBeforeStart: a second run finds a directory that is finished and
@@ -363,6 +401,11 @@ func TestRunAgainBeforeStart(t *testing.T) {
 	// to say than has reached the disk.
 	_, commit := openTransaction(t, leader, "INSERT INTO t SELECT generate_series(1, 10)")
 	leader.Must(t).Exec("CHECKPOINT", "SELECT pg_logical_emit_message(false, 'a', repeat('b', 3000))")
+	if other := stockSays(t, old, leader); other != nil {
+		if err := rewindtest.PgRewind(t, old.Install, other.Dir, leader.Conninfo()); err != nil {
+			t.Logf("stock pg_rewind for the second time: %v", err)
+		}
+	}
 	bringBack(t, old, leader)
 	before := snapshot(t, old.Dir)
 	p := bringBack(t, old, leader).Plan
@@ -393,6 +436,7 @@ func TestReceivedAndNotReplayed(t *testing.T) {
 	waitFor(t, target, "SELECT pg_last_wal_receive_lsn() >= '"+end+"'")
 	target.Must(t).Stop(rewindtest.Fast)
 	primary.Must(t).Stop(rewindtest.Fast)
+	stockSays(t, target, leader)
 	p := bringBack(t, target, leader).Plan
 	if p.Strategy != rewind.StrategyNone || len(p.WAL.SetAside) == 0 || p.WAL.Trim == nil {
 		t.Errorf("strategy %s, %d set aside, trim %v", p.Strategy, len(p.WAL.SetAside), p.WAL.Trim)

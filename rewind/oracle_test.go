@@ -1,6 +1,7 @@
 package rewind_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/failback-hook/failback-hook/rewind"
+	"github.com/failback-hook/failback-hook/rewind/pg"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
@@ -45,7 +47,40 @@ func bringBack(t *testing.T, target, leader *rewindtest.Node) *rewind.Report {
 	if err != nil {
 		t.Fatalf("apply: %v", err)
 	}
+	noDivergedWAL(t, target, p)
 	return r
+}
+
+// noDivergedWAL fails when recovery could come upon WAL of the branch that was
+// given up: a file of a timeline that is not the source's, or, on the last one in
+// common, anything behind the fork.
+func noDivergedWAL(t *testing.T, n *rewindtest.Node, p *rewind.Plan) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(n.Dir, "pg_wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		tli, no, ok := pg.ParseSegmentName(e.Name(), p.WALSegSize)
+		start := no.Start(p.WALSegSize)
+		if !ok || start+pg.LSN(p.WALSegSize) <= p.Fork.LSN {
+			continue
+		}
+		if !p.Source.History.Contains(tli, start+1) {
+			t.Errorf("%s is still in pg_wal; the fork is at %s on timeline %d", e.Name(), p.Fork.LSN, p.Fork.Timeline)
+			continue
+		}
+		if start > p.Fork.LSN || p.Source.History.Contains(tli, p.Fork.LSN+1) {
+			continue // the source's own
+		}
+		b, err := os.ReadFile(filepath.Join(n.Dir, "pg_wal", e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(bytes.TrimLeft(b[p.Fork.LSN-start:], "\x00")) > 0 {
+			t.Errorf("%s goes on behind the fork at %s", e.Name(), p.Fork.LSN)
+		}
+	}
 }
 
 // prove starts the rewound node and compares it with its leader in every way there is.

@@ -127,6 +127,19 @@ func (s *blockSet) has(b uint32) bool {
 	return p != nil && p[b>>6&7]&(1<<(b&63)) != 0
 }
 
+// all gives the members in no order.
+func (s *blockSet) all(yield func(uint64) bool) {
+	for n, words := range s.pages {
+		for w, word := range words {
+			for ; word != 0; word &= word - 1 {
+				if !yield(uint64(n)<<9 + uint64(w)<<6 + uint64(bits.TrailingZeros64(word))) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // each calls fn for the members in [lo, hi), ascending.
 func (s *blockSet) each(lo, hi uint64, fn func(uint64)) {
 	if len(s.pages) == 0 {

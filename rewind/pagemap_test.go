@@ -1,6 +1,7 @@
 package rewind
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,4 +84,40 @@ func TestRunsAreTheSet(t *testing.T) {
 			t.Fatalf("a union with itself differs:\n%s", diff)
 		}
 	})
+}
+
+// TestPageMapAddAll compares the union of two maps with one that took everything.
+func TestPageMapAddAll(t *testing.T) {
+	l, m := pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 1}, pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 2}
+	fill := func(p *pageMap, side int) {
+		if side != 1 {
+			p.addBlock(l, 3)
+			p.addBlock(l, 1<<20)
+			p.addFrom(m, 70)
+		}
+		if side != 0 {
+			p.addBlock(l, 4)
+			p.addBlock(l, 600)
+			p.addFrom(m, 50)
+			p.addDatabase(1663, 7)
+		}
+	}
+	got, other, want := newPageMap(), newPageMap(), newPageMap()
+	fill(got, 0)
+	fill(other, 1)
+	fill(want, 2)
+	got.addAll(other)
+	for _, rel := range []pg.RelFileLocator{l, m, {Spc: 1663, DB: 7, Rel: 1}} {
+		if diff := cmp.Diff(want.runs(rel, 0, 1<<17, 1000), got.runs(rel, 0, 1<<17, 1000)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", rel, diff)
+		}
+	}
+	var members []uint64
+	for b := range got.rel(l).set.all {
+		members = append(members, b)
+	}
+	slices.Sort(members)
+	if diff := cmp.Diff([]uint64{3, 4, 600, 1 << 20}, members); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
 }

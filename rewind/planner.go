@@ -221,6 +221,9 @@ func (pl *planner) scanFromCheckpoint(ctx context.Context) (err error) {
 		return err
 	}
 	pl.p.Target.EndOfWAL = pl.changes.end
+	if pl.changes.gap {
+		pl.warn(fmt.Sprintf("behind the end of this node's WAL, %s, lies more of it that was never flushed, as a loss of power leaves it; what it holds is counted nowhere", pl.changes.end))
+	}
 	pl.p.Lost = pl.changes.lost
 	pl.p.Lost.Transactions, pl.p.Lost.MoreTransactions = nil, 0 // see Engine.Lost
 	return nil

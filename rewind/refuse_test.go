@@ -264,6 +264,7 @@ func TestRefusesTwins(t *testing.T) {
 	}
 	b.Must(t).Exec("INSERT INTO beat SELECT i, 'more' FROM generate_series(2, 1000) i")
 	a.Must(t).Kill()
+	stockSays(t, a, b)
 	refused(t, engineFor(t, a, b), rewind.ErrNoStrategy)
 }
 

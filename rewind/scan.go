@@ -18,6 +18,8 @@ type changes struct {
 	last, end pg.LSN
 	// marks: index entries may have been marked dead without any trace.
 	marks bool
+	// gap: behind the end lies more WAL that nothing depends on.
+	gap bool
 }
 
 // scanner reads the target's WAL from the common checkpoint to its end.
@@ -97,7 +99,11 @@ func (s *scanner) checkEnd(ctx context.Context, err error) error {
 		return nil
 	}
 	if s.out.end > c.CheckPoint && s.out.end >= c.MinRecoveryPoint {
-		return s.checkNothingBehind(ctx, end)
+		if err := s.checkNothingBehind(ctx, end); err != nil {
+			return err
+		}
+		s.out.gap, err = s.checkGap(ctx, end)
+		return err
 	}
 	need := max(c.CheckPoint, c.MinRecoveryPoint)
 	return &Error{Op: "read WAL", LSN: end.LSN, Err: fmt.Errorf("%w: it ends before %s, up to which the data files depend on it: %w", endedBy(end), need, err),
