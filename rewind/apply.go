@@ -39,7 +39,6 @@ type applier struct {
 	p       *Plan
 	resume  *resume
 	journal *journal.Journal
-	copies  copies
 
 	// still: the source is a stopped directory, in which nothing may change.
 	still bool
@@ -134,9 +133,6 @@ func (a *applier) bring(ctx context.Context) error {
 		if err := a.restore(ctx, p); err != nil {
 			return err
 		}
-	}
-	if err := a.checkCopies(ctx, a.p.Source.EndOfWAL); err != nil {
-		return a.giveUp(err)
 	}
 	state, err := a.engine.Source.State(ctx)
 	if err != nil {

@@ -52,9 +52,6 @@ func (a *applier) settleSource(ctx context.Context) (*pgcontrol.Control, error) 
 	if err := a.fetchRest(ctx, end); err != nil {
 		return nil, err
 	}
-	if err := a.checkCopies(ctx, end); err != nil {
-		return nil, err
-	}
 	if state.Running && !state.InRecovery {
 		if end, err = a.lastRecordEnd(ctx, c, end); err != nil {
 			return nil, err

@@ -70,15 +70,6 @@ func (a *applier) unlatchIfRunning() error {
 	if err == nil {
 		return nil
 	}
-	return a.giveUp(err)
-}
-
-// giveUp puts the directory back as it was, as long as nothing but pg_control
-// was touched; where an interrupted run is continued that is long past.
-func (a *applier) giveUp(err error) error {
-	if a.resume != nil {
-		return err
-	}
 	back := a.w.renameDurably(journalControl, controlRel)
 	if back == nil {
 		back = a.w.removeOwnFiles(nil)

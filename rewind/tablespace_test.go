@@ -139,7 +139,7 @@ func TestDatabaseStrategies(t *testing.T) {
 			})
 			n.Checkpoint()
 		},
-		old: change(1), leader: change(2), sameNumbers: true, kill: true,
+		old: change(1), leader: change(2), sameNumbers: true, kill: true, stockFails: true,
 	}.compareWays(t)
 }
 

@@ -37,7 +37,6 @@ const (
 	opDatabaseCreate   = 0x00 // copying files; XLOG_DBASE_CREATE up to 14
 	opDatabase0x10     = 0x10 // XLOG_DBASE_DROP up to 14, from 15 on ..._CREATE_WAL_LOG
 	opDatabaseDropLate = 0x20 // XLOG_DBASE_DROP from 15 on
-	opFullPageHint     = 0xA0 // XLOG_FPI_FOR_HINT
 )
 
 // FileChanges tells which files the record changes besides the pages in its
@@ -144,27 +143,6 @@ func (r *Record) databaseChanges() ([]FileChange, error) {
 	}
 	return nil, r.unknownChange()
 }
-
-// DatabaseCopy is the making of a database, or its move to another tablespace, by
-// copying files: replay copies whatever From holds by then to To.
-type DatabaseCopy struct {
-	FromSpc, FromDB, ToSpc, ToDB pg.Oid
-}
-
-// CopiedDatabase reads the record of a database that was made by copying files.
-func (r *Record) CopiedDatabase() (d DatabaseCopy, ok bool) {
-	if r.Rmgr != RmgrDatabase || r.Op() != opDatabaseCreate {
-		return d, false
-	}
-	c := cursor{b: r.Main}
-	d.ToDB, d.ToSpc, d.FromDB, d.FromSpc = c.oid(), c.oid(), c.oid(), c.oid()
-	return d, !c.short
-}
-
-// OnlyHints tells whether the record says no more than that hint bits were set
-// on a page, as it does where checksums or wal_log_hints want that logged
-// (XLOG_FPI_FOR_HINT in catalog/pg_control.h).
-func (r *Record) OnlyHints() bool { return r.Rmgr == RmgrXLOG && r.Op() == opFullPageHint }
 
 // droppedDatabase reads xl_dbase_drop_rec, with all the tablespaces that the
 // database had files in.
