@@ -47,6 +47,8 @@ type applier struct {
 	fetchedWAL  int64
 	minRecovery pg.LSN
 	salvaged    *Salvaged
+	// walChecked is how far checkFetchedWAL has read; zero for not at all.
+	walChecked pg.LSN
 }
 
 func (a *applier) apply(ctx context.Context) (err error) {
@@ -139,6 +141,9 @@ func (a *applier) bring(ctx context.Context) error {
 		return err
 	}
 	a.still = !state.Running
+	if err := a.checkFetchedWAL(ctx, a.p.Source.EndOfWAL); err != nil {
+		return err
+	}
 	f := a.newFetcher()
 	for i := range a.p.Entries {
 		if err := a.prepare(f, &a.p.Entries[i]); err != nil {

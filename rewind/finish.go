@@ -52,6 +52,9 @@ func (a *applier) settleSource(ctx context.Context) (*pgcontrol.Control, error) 
 	if err := a.fetchRest(ctx, end); err != nil {
 		return nil, err
 	}
+	if err := a.checkFetchedWAL(ctx, end); err != nil {
+		return nil, err
+	}
 	if state.Running && !state.InRecovery {
 		if end, err = a.lastRecordEnd(ctx, c, end); err != nil {
 			return nil, err

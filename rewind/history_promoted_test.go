@@ -80,7 +80,7 @@ func TestHistoryBackedUpWithOpenTransaction(t *testing.T) {
 		primary := newPrimaryOn(t, install, quietCluster())
 		primary.Must(t).Exec("CREATE TABLE t(i int, filler text) WITH (autovacuum_enabled = off)",
 			"INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 1000) i", "CREATE TABLE dropped AS SELECT generate_series(1, 1000) i")
-		commit := openTransaction(t, primary, "INSERT INTO t SELECT 100000 + i, repeat('y', 200) FROM generate_series(1, 2000) i")
+		_, commit := openTransaction(t, primary, "INSERT INTO t SELECT 100000 + i, repeat('y', 200) FROM generate_series(1, 2000) i")
 		primary.Must(t).Exec("CREATE TABLE later(i int)", "SELECT pg_switch_wal()")
 		leader, target := primary.Standby(t, "leader"), primary.Standby(t, "target")
 		for _, n := range []*rewindtest.Node{leader, target} {

@@ -50,6 +50,17 @@ func (m *pageMap) addFrom(l pg.RelFileLocator, b pg.BlockNo) {
 
 func (m *pageMap) addDatabase(spc, db pg.Oid) { m.dbs[database{spc, db}] = struct{}{} }
 
+// addAll adds what another map has.
+func (m *pageMap) addAll(other *pageMap) {
+	for l, r := range other.rels {
+		m.addFrom(l, r.from)
+		m.rel(l).set.addAll(&r.set)
+	}
+	for d := range other.dbs {
+		m.dbs[d] = struct{}{}
+	}
+}
+
 func (m *pageMap) wholeDatabase(spc, db pg.Oid) bool {
 	_, ok := m.dbs[database{spc, db}]
 	return ok
@@ -136,6 +147,22 @@ func (s *blockSet) all(yield func(uint64) bool) {
 					return
 				}
 			}
+		}
+	}
+}
+
+func (s *blockSet) addAll(other *blockSet) {
+	if s.pages == nil {
+		s.pages = map[uint32]*[8]uint64{}
+	}
+	for n, theirs := range other.pages {
+		p := s.pages[n]
+		if p == nil {
+			p = new([8]uint64)
+			s.pages[n] = p
+		}
+		for i, word := range theirs {
+			p[i] |= word
 		}
 	}
 }

@@ -75,6 +75,8 @@ type Side struct {
 	EndOfWAL pg.LSN `json:"end_of_wal"`
 	// Checkpoint is the location of the latest checkpoint in the control file.
 	Checkpoint pg.LSN `json:"checkpoint"`
+	// Redo is where replay from that checkpoint would begin.
+	Redo pg.LSN `json:"redo"`
 	// Label is where a backup_label says to begin replay; nil without one.
 	Label *Checkpoint `json:"label,omitempty"`
 	// Began is the checkpoint from which the server began when it first ran on

@@ -88,9 +88,8 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	if err := checkSourceStopped(pl.state, pl.source.control); err != nil {
 		return err
 	}
-	if pl.state.Running && !pl.state.FullPageWrites && !pl.countOnly {
-		return &Error{Op: "check the source", Err: fmt.Errorf("%w: full_page_writes is off at the source", ErrNoStrategy),
-			Advice: "switch full_page_writes on at the source and reload it: pages read while they are written could not be repaired otherwise"}
+	if err := pl.checkImages(); err != nil {
+		return err
 	}
 	if err := pl.checkPlaces(ctx); err != nil {
 		return err
@@ -108,8 +107,24 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	return err
 }
 
+// checkImages refuses a running source whose pages replay could not repair where
+// they were read while being written. A standby's own setting says nothing: its
+// pages are repaired by what its primary logged.
+func (pl *planner) checkImages() error {
+	switch {
+	case !pl.state.Running || pl.countOnly:
+		return nil
+	case !pl.state.InRecovery && !pl.state.FullPageWrites:
+		return &Error{Op: "check the source", Err: fmt.Errorf("%w: full_page_writes is off at the source", ErrNoStrategy),
+			Advice: "switch full_page_writes on at the source, reload it and run CHECKPOINT there: pages read while they are written could not be repaired otherwise"}
+	case !pl.source.control.CheckPointCopy.FullPageWrites:
+		return imagesError(pl.source.control.CheckPoint)
+	}
+	return nil
+}
+
 func sideOf(n node) Side {
-	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint, Label: n.label, Began: n.began}
+	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint, Redo: n.control.CheckPointCopy.Redo, Label: n.label, Began: n.began}
 }
 
 // sourceEnd is up to where the node has to replay before it is consistent.
@@ -293,6 +308,9 @@ func (pl *planner) files(ctx context.Context) error {
 	}
 	pl.p.Target.Bytes, pl.p.Target.Files = m.targetBytes, m.targetFiles
 	pl.p.Source.Bytes, pl.p.Source.Files = m.sourceBytes, m.sourceFiles
+	if err := pl.replayCopies(ctx, m); err != nil {
+		return err
+	}
 	if err := pl.planWAL(ctx, m); err != nil || pl.p.Strategy == StrategyNone {
 		return err
 	}

@@ -82,6 +82,16 @@ func DatabaseDir(spc, db Oid, m Major) string {
 	return "pg_tblspc/" + spell(spc) + "/" + TablespaceDir(m) + "/" + spell(db)
 }
 
+// ParseDatabaseDir reads the path of a database's directory, as DatabaseDir
+// spells it.
+func ParseDatabaseDir(path string, m Major) (spc, db Oid, ok bool) {
+	f, name, ok := parseDatabaseDir(path + "/")
+	if !ok || name != "" || f.DB == 0 || DatabaseDir(f.Spc, f.DB, m) != path {
+		return 0, 0, false
+	}
+	return f.Spc, f.DB, true
+}
+
 // RelPath is the file, relative to PGDATA, that holds a segment of a relation's
 // fork (GetRelationPath in common/relpath.c; alike in 13 to 18).
 func RelPath(loc RelFileLocator, fork ForkNo, segno uint32, m Major) string {

@@ -117,3 +117,20 @@ func FuzzParseRelPath(f *testing.F) {
 		}
 	})
 }
+
+// TestParseDatabaseDir reads what DatabaseDir prints, and nothing else.
+func TestParseDatabaseDir(t *testing.T) {
+	for _, want := range []pg.RelFileLocator{{Spc: pg.DefaultTablespace, DB: 5}, {Spc: 16390, DB: 16384}} {
+		path := pg.DatabaseDir(want.Spc, want.DB, 15)
+		spc, db, ok := pg.ParseDatabaseDir(path, 15)
+		if got := (pg.RelFileLocator{Spc: spc, DB: db}); !ok || got != want {
+			t.Errorf("%s: got %v, %t; want %v", path, got, ok, want)
+		}
+	}
+	for _, path := range []string{"", "base", "base/", "base/5/", "base/05", "base/5/1249", "base/pgsql_tmp", "global", "global/5",
+		"pg_tblspc/16390", "pg_tblspc/16390/PG_14_202107181/5", "pg_wal/5"} {
+		if spc, db, ok := pg.ParseDatabaseDir(path, 15); ok {
+			t.Errorf("%q: got %d and %d, want none", path, spc, db)
+		}
+	}
+}

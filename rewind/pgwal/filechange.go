@@ -82,6 +82,9 @@ func (r *Record) CreatesFiles() bool {
 	return false
 }
 
+// CopiesDatabase tells whether replay of the record copies a database's files.
+func (r *Record) CopiesDatabase() bool { return r.is(RmgrDatabase, opDatabaseCreate) }
+
 func (r *Record) unknownChange() error {
 	return fmt.Errorf("%w: lsn %s, resource manager %s, info %02X", ErrUnknownChange, r.LSN, r.Rmgr, r.Info)
 }
