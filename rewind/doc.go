@@ -16,12 +16,16 @@
 //  3. Find a checkpoint before the fork that both sides share, the last one
 //     there is. Replay will begin at its redo position, or at the source's if
 //     that is older: blocks on the source's disk are no newer than that.
-//  4. Read the target's WAL from that checkpoint to its end. Every block that a
+//  4. Read the target's WAL from that checkpoint to its end, or from an older one
+//     where that does not tell everything. Every block that a
 //     record names goes into a page map; records that change files without
 //     naming blocks mark a relation from some block on, or a whole database.
 //     What lies behind the fork is counted: it is what will be lost.
 //  5. List both directories and decide for each path, by itself, what happens
 //     to it. Files that would be copied whole are compared by hash first.
+//     Where the source has copied a database's files since the fork, replay
+//     begins behind that, at the source's last checkpoint, and what the source
+//     has changed up to there is fetched as well.
 //  6. Work out which WAL segments and history files the node will need, which
 //     of them it has, and which of its own must not be found by recovery.
 //  7. Predict what would make the work fail: rights, space, missing WAL.
@@ -31,7 +35,8 @@
 //  1. Lock the directory against other engines. Write the plan to a journal
 //     inside PGDATA and move global/pg_control there. From here on no server can
 //     start on the directory; one that was started a moment before keeps it.
-//  2. Fetch WAL to the side, make directories, fetch files and blocks over
+//  2. Fetch WAL to the side and read it: a record that replay could not deal with
+//     ends the run here. Make directories, fetch files and blocks over
 //     several connections.
 //  3. Truncate and remove. Ask the source once more, and fetch the WAL that it
 //     has written meanwhile.
@@ -41,6 +46,42 @@
 //     Options.BeforeCommit; note in the journal that all is done.
 //  6. Put the new pg_control in place: the directory can start again.
 //  7. Remove the journal and the WAL that was moved aside.
+//
+// # Why the result is right
+//
+// Say replay begins at R, the histories part at F, and S is the redo position of
+// the source's last checkpoint when the plan is made; R is no later than S.
+//
+// A block that is kept holds every change from before R: the target had
+// completed a checkpoint there. It holds nothing from behind F, because whatever
+// changed it then is named by a record of the target's (it is fetched), or left
+// no trace since an image of the page from behind R is in the common WAL
+// (replay restores that one). This needs full page images between R and the
+// checkpoint's record, and images for hints since; both are checked, also for the
+// time in between. Three changes escape it and are looked for by themselves: hints
+// set in recovery about transactions that were open at F (findScanStart), index
+// entries marked dead right after a promotion (deadmarks.go), and the metapage
+// of SP-GiST indexes, which is never logged.
+//
+// A block that is fetched holds every change from before S. If it was torn, the
+// image of the first change behind S, which is in the WAL that will be replayed,
+// restores it; a write of hints alone may tear, each is true by itself. Under data
+// checksums a torn one is read again anyway. What is short or missing at the
+// source was cut or dropped there behind S, and replay does the same here.
+//
+// No block holds a change from behind the minimum recovery point that is written:
+// it is asked for after the last block was read, and no page reaches a disk before
+// its WAL. Nobody reads from the node before that point.
+//
+// Files without block references are taken whole. Equal when compared is as
+// good as fetched: what the source changes later comes with WAL. The
+// transaction status files, the relation maps and prepared transactions are made
+// right by replay as after a base backup; a visibility map from later than its
+// tables can only lose bits, and a free space map is a guess anyhow.
+//
+// Not to be seen is one thing: data checksums switched on by pg_checksums on both
+// sides after the fork, where wal_log_hints was off before. And on fsync
+// everything rests, as it does for PostgreSQL.
 //
 // # What an interruption leaves
 //

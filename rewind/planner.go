@@ -107,22 +107,6 @@ func (pl *planner) inspect(ctx context.Context) (err error) {
 	return err
 }
 
-// checkImages refuses a running source whose pages replay could not repair where
-// they were read while being written. A standby's own setting says nothing: its
-// pages are repaired by what its primary logged.
-func (pl *planner) checkImages() error {
-	switch {
-	case !pl.state.Running || pl.countOnly:
-		return nil
-	case !pl.state.InRecovery && !pl.state.FullPageWrites:
-		return &Error{Op: "check the source", Err: fmt.Errorf("%w: full_page_writes is off at the source", ErrNoStrategy),
-			Advice: "switch full_page_writes on at the source, reload it and run CHECKPOINT there: pages read while they are written could not be repaired otherwise"}
-	case !pl.source.control.CheckPointCopy.FullPageWrites:
-		return imagesError(pl.source.control.CheckPoint)
-	}
-	return nil
-}
-
 func sideOf(n node) Side {
 	return Side{Timeline: n.timeline, History: n.history, State: n.control.State.String(), Checkpoint: n.control.CheckPoint, Redo: n.control.CheckPointCopy.Redo, Label: n.label, Began: n.began}
 }

@@ -20,6 +20,8 @@ type changes struct {
 	marks bool
 	// gap: behind the end lies more WAL that nothing depends on.
 	gap bool
+	// copies: a database was being copied before the fork, which replay meets.
+	copies bool
 }
 
 // scanner reads the target's WAL from the common checkpoint to its end.
@@ -164,6 +166,7 @@ func (s *scanner) record(ctx context.Context, rec *pgwal.Record, from pg.LSN) er
 			Advice: "this record changes files in a way that is not known here; take a new base backup"}
 	}
 	behind := rec.LSN >= s.fork
+	s.out.copies = s.out.copies || !behind && rec.LSN >= s.redo && rec.CopiesDatabase()
 	for _, c := range changed {
 		s.fileChange(c, behind)
 	}

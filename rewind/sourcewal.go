@@ -48,7 +48,7 @@ func (pl *planner) replayCopies(ctx context.Context, m *fileMap) error {
 		return errors.Join(err, pl.copied(copied))
 	}
 	// An interrupted run may have been ended by such a record.
-	if !pl.p.Resumed && !m.mayCopy(pl.changes.pages) {
+	if !pl.p.Resumed && !pl.changes.copies && !m.mayCopy(pl.changes.pages) {
 		return nil
 	}
 	theirs := walOptions(pl.source)
@@ -226,6 +226,22 @@ func (a *applier) checkReplayed(rec *pgwal.Record) error {
 		return imagesError(rec.LSN)
 	}
 	return checkNotMinimal(rec)
+}
+
+// checkImages refuses a running source whose pages replay could not repair where
+// they were read while being written. A standby's own setting says nothing: its
+// pages are repaired by what its primary logged.
+func (pl *planner) checkImages() error {
+	switch {
+	case !pl.state.Running || pl.countOnly:
+		return nil
+	case !pl.state.InRecovery && !pl.state.FullPageWrites:
+		return &Error{Op: "check the source", Err: fmt.Errorf("%w: full_page_writes is off at the source", ErrNoStrategy),
+			Advice: "switch full_page_writes on at the source, reload it and run CHECKPOINT there: pages read while they are written could not be repaired otherwise"}
+	case !pl.source.control.CheckPointCopy.FullPageWrites:
+		return imagesError(pl.source.control.CheckPoint)
+	}
+	return nil
 }
 
 func imagesError(at pg.LSN) error {
