@@ -3,7 +3,9 @@ package rewind_test
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -160,9 +162,21 @@ func TestHintsSwitchedOnBehindTheFork(t *testing.T) {
 	refused(t, engineFor(t, old, leader), rewind.ErrHints)
 }
 
-// checkpointUnderWay: it sleeps between its writes, and has set the redo position
-// before the first.
-const checkpointUnderWay = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'checkpointer' AND wait_event = 'CheckpointWriteDelay'"
+// waitUnderWay waits until a checkpoint, or restartpoint, has begun and not
+// ended, by the log: 13 has no wait event for one that sleeps between its
+// writes. It has set the redo position before it says that it begins.
+func waitUnderWay(t *testing.T, n *rewindtest.Node, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		log := n.Log(1000)
+		if strings.LastIndex(log, " "+what+" starting:") > strings.LastIndex(log, " "+what+" complete:") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s of %s is under way", what, n.Name)
+		}
+	}
+}
 
 // slowRestartpoint begins one on a standby, as a base backup that has time does:
 // from a session that keeps nobody's snapshot.
@@ -180,7 +194,7 @@ func slowRestartpoint(t *testing.T, n *rewindtest.Node) {
 		defer close(ended)
 		_, _ = conn.Exec(ctx, "BASE_BACKUP").ReadAll() // the server's end is its end
 	}()
-	waitFor(t, n, checkpointUnderWay)
+	waitUnderWay(t, n, "restartpoint")
 }
 
 // spreadCheckpoint has a primary that has written much begin a checkpoint by
@@ -195,7 +209,7 @@ func spreadCheckpoint(t *testing.T, n *rewindtest.Node) (end func()) {
 	// The end of a segment is when it is looked at. Nothing is written behind it,
 	// so that the checkpoint has time.
 	n.Must(t).Exec("SELECT pg_switch_wal()")
-	waitFor(t, n, checkpointUnderWay)
+	waitUnderWay(t, n, "checkpoint")
 	n.Must(t).SetConf("max_wal_size", "1GB")
 	return func() {
 		t.Helper()
@@ -221,7 +235,7 @@ func TestMarksRightAfterPromotion(t *testing.T) {
 	old.Must(t).WaitForCatchup(primary)
 	old.Must(t).Promote()
 	markDead(old.Must(t))
-	waitFor(t, old, checkpointUnderWay)
+	waitUnderWay(t, old, "restartpoint")
 	old.Must(t).Stop(rewindtest.Fast)
 	n.Exec("CREATE TABLE more(i int)")
 	leader.Must(t).WaitForCatchup(primary)
