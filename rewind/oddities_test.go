@@ -137,7 +137,7 @@ func TestOddities(t *testing.T) {
 	leader.Must(t).Promote()
 	openTransaction(t, old, "CREATE TEMP TABLE mine(v text); INSERT INTO mine SELECT repeat('x', 10000) FROM generate_series(1, 200)") // leaves files, most times
 	old.Must(t).Exec("INSERT INTO t SELECT generate_series(1, 10000)", "CREATE DATABASE \"only\there\"")
-	leader.Must(t).Exec("CHECKPOINT", "DELETE FROM t WHERE i < 100", "CREATE DATABASE \"only\nthere\"")
+	leader.Must(t).Exec("CHECKPOINT", "DELETE FROM t WHERE i < 100", "CREATE DATABASE \"only\nthere\" TEMPLATE template0")
 	old.Must(t).Kill()
 	mirrored := old.Clone(t, "mirrored")
 	litter(t, leader, "leader")
