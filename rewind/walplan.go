@@ -71,6 +71,7 @@ func (w *walPlanner) fetchSegments(out *WALPlan) error {
 			out.Keep = append(out.Keep, p)
 			continue
 		}
+		w.fetchOlder(out, no)
 		if j == nil || j.src == nil {
 			if ok, err := w.archived(p); err != nil {
 				return err
@@ -87,6 +88,40 @@ func (w *walPlanner) fetchSegments(out *WALPlan) error {
 		out.Fetch = append(out.Fetch, *j.src)
 	}
 	return nil
+}
+
+// fetchOlder names the copies of a segment that bear older timelines, where
+// timelines were switched in it. What replays them needs only the newest; but
+// a server that comes, before the switch, to the end of a prepared transaction or to a
+// shutdown checkpoint reads the transaction's WAL again, and then by the timeline
+// that replay is on (XLogReadDetermineTimeline in access/transam/xlogutils.c).
+// Recovery looks for the newest first, so that the others do no harm. Of the
+// segment with the fork the target has its own, see trim.
+func (w *walPlanner) fetchOlder(out *WALPlan, no pg.SegmentNo) {
+	start, end := no.Start(w.segSize), no.Start(w.segSize)+pg.LSN(w.segSize)
+	for _, e := range w.source {
+		p := "pg_wal/" + pg.SegmentName(e.Timeline, no, w.segSize)
+		if e.End <= start || e.End >= end || p == w.ownFork() {
+			continue
+		}
+		if j := w.files[p]; j != nil && j.src != nil && j.src.Size == int64(w.segSize) {
+			out.Fetch = append(out.Fetch, *j.src)
+		}
+	}
+}
+
+// ownFork is the target's own segment with the fork, blank behind which it can
+// stay; empty where there is none.
+func (w *walPlanner) ownFork() string {
+	no := pg.SegmentOf(w.fork.LSN, w.segSize)
+	if w.onlyStrays() || w.fork.LSN == no.Start(w.segSize) {
+		return ""
+	}
+	own := "pg_wal/" + pg.SegmentName(w.fork.Timeline, no, w.segSize)
+	if j := w.files[own]; (j == nil || j.dst == nil) && !w.aside[path.Base(own)] {
+		return ""
+	}
+	return own
 }
 
 // archived tells whether a segment can come from the archive. Its name bears the
@@ -148,21 +183,13 @@ func (w *walPlanner) setAside(out *WALPlan, fetched map[string]bool) {
 	w.trim(out, fetched)
 }
 
-// trim keeps the target's own copy of the segment with the fork, blanked
-// behind it, where the source's copy is not fetched: a node that only has to
-// forget WAL that it had received needs nothing from the source.
+// trim keeps the target's own copy of the segment with the fork, blanked behind
+// it: as the only one where the source's is not fetched, because the node only has
+// to forget WAL that it had received, and otherwise beside it (see fetchOlder).
 func (w *walPlanner) trim(out *WALPlan, fetched map[string]bool) {
-	no := pg.SegmentOf(w.fork.LSN, w.segSize)
-	if w.onlyStrays() || w.fork.LSN == no.Start(w.segSize) {
-		return
+	if own := w.ownFork(); own != "" && !fetched[own] {
+		out.Trim = &Trim{Path: own, From: w.fork.LSN}
 	}
-	own := "pg_wal/" + pg.SegmentName(w.fork.Timeline, no, w.segSize)
-	j := w.files[own]
-	here := j != nil && j.dst != nil || w.aside[path.Base(own)]
-	if !here || fetched[w.segmentPath(no)] {
-		return
-	}
-	out.Trim = &Trim{Path: own, From: w.fork.LSN}
 }
 
 // foreign tells whether a file name in pg_wal or below belongs to the branch
