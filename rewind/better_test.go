@@ -50,23 +50,24 @@ func stockSays(t *testing.T, old, leader *rewindtest.Node) *rewindtest.Node {
 func TestStandbyWithOpenTransaction(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name              string
-		promoted, younger bool
+		name                          string
+		promoted, younger, checkpoint bool
 	}{
-		{name: "since after it was made"},
-		{name: "since before it was made", younger: true},
-		{name: "promoted since", promoted: true},
+		{name: "since after it was made", checkpoint: true},
+		{name: "since before it was made", younger: true, checkpoint: true},
+		{name: "since before it was made, and no checkpoint since", younger: true},
+		{name: "promoted since", promoted: true, checkpoint: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			openTransactionOverFork(t, rewindtest.Newest(t), c.promoted, c.younger)
+			openTransactionOverFork(t, rewindtest.Newest(t), c.promoted, c.younger, c.checkpoint)
 		})
 	}
 }
 
 // openTransactionOverFork makes the case. A standby that is younger than the
 // transaction has no WAL from when that began, and none of it is needed.
-func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted, younger bool) {
+func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted, younger, checkpoint bool) {
 	t.Helper()
 	primary := newPrimaryOn(t, install, quietCluster())
 	primary.Must(t).Exec(
@@ -86,7 +87,9 @@ func openTransactionOverFork(t *testing.T, install rewindtest.Install, promoted,
 	}
 	// The transaction writes, and a checkpoint follows, before the fork.
 	write("INSERT INTO t SELECT 100000 + i, repeat('y', 200) FROM generate_series(1, 2000) i")
-	primary.Must(t).Checkpoint()
+	if checkpoint {
+		primary.Must(t).Checkpoint()
+	}
 	primary.Must(t).Exec("CREATE TABLE after_checkpoint(i int)")
 	for _, n := range []*rewindtest.Node{leader, target} {
 		n.Must(t).WaitForCatchup(primary)

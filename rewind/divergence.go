@@ -126,8 +126,8 @@ func findScanStart(ctx context.Context, r *pgwal.Reader, t node, c commonCheckpo
 	if err != nil || !precedes(c.oldestActive, c.nextXID) {
 		return c.LSN, err
 	}
-	if t.began.LSN == c.LSN { // there may be no WAL before it
-		return c.Redo, nil
+	if c.Redo <= t.began.Redo { // there may be no WAL before it
+		return min(c.LSN, t.began.Redo), nil
 	}
 	k, err := searchCheckpoint(ctx, r, t, c.LSN, func(k commonCheckpoint) bool {
 		return !precedes(c.oldestActive, k.nextXID) || k.Redo <= t.began.Redo

@@ -68,7 +68,7 @@ func TestHistoryFollowedAnotherLeader(t *testing.T) {
 // primary's, and the hints that it set before are those of a standby.
 func TestHistoryPromotedWithOpenTransaction(t *testing.T) {
 	t.Parallel()
-	onMajors(t, func(t *testing.T, install rewindtest.Install) { openTransactionOverFork(t, install, true, false) })
+	onMajors(t, func(t *testing.T, install rewindtest.Install) { openTransactionOverFork(t, install, true, false, true) })
 }
 
 // TestHistoryBackedUpWithOpenTransaction: the target was made by a base backup

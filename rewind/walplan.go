@@ -114,7 +114,7 @@ func (w *walPlanner) fetchOlder(out *WALPlan, no pg.SegmentNo) {
 // stay; empty where there is none.
 func (w *walPlanner) ownFork() string {
 	no := pg.SegmentOf(w.fork.LSN, w.segSize)
-	if w.onlyStrays() || w.fork.LSN == no.Start(w.segSize) {
+	if w.onlyStrays() || w.fork.LSN == pg.MaxLSN || w.fork.LSN == no.Start(w.segSize) {
 		return ""
 	}
 	own := "pg_wal/" + pg.SegmentName(w.fork.Timeline, no, w.segSize)
