@@ -107,7 +107,7 @@ func (g *generator) settings() {
 		"bgwriter_delay":                  choose(g, "10ms", "200ms"),
 		"hot_standby_feedback":            choose(g, "off", "off", "on"),
 		"track_commit_timestamp":          choose(g, "off", "off", "on"),
-		"min_wal_size":                    choose(g, "32MB", "80MB"),
+		"min_wal_size":                    "32MB",
 		"max_wal_size":                    choose(g, "64MB", "1GB"),
 		"deadlock_timeout":                "100ms",
 		"jit":                             "off",

@@ -45,7 +45,8 @@ type Result struct {
 }
 
 // Play plays a schedule in a directory, which must be empty, short, and the
-// caller's. What it makes there stays: servers are ended, directories are kept.
+// caller's. All servers are ended; the nodes' directories, with their logs, stay
+// there if the schedule fails.
 func Play(root string, install rewindtest.Install, templates *Templates, s Schedule) Result {
 	p := &player{
 		root: root, install: install, templates: templates, s: s,
@@ -95,7 +96,8 @@ func (p *player) trace(format string, args ...any) {
 	fmt.Fprintf(f, format+"\n", args...)
 }
 
-// end ends writers, sessions and servers.
+// end ends writers, sessions and servers, and removes nodes that are of no more
+// interest.
 func (p *player) end() error {
 	var err error
 	for _, l := range p.loads {
@@ -105,13 +107,14 @@ func (p *player) end() error {
 		s.close()
 	}
 	for _, n := range p.nodes {
-		err = errors.Join(err, n.Stop(rewindtest.Immediate))
+		if p.result.Err != nil {
+			err = errors.Join(err, n.Stop(rewindtest.Immediate))
+		} else {
+			err = errors.Join(err, n.Close())
+		}
 	}
 	return err
 }
-
-// Remove removes what a schedule has left in its directory.
-func Remove(root string) error { return os.RemoveAll(root) }
 
 // play does one step.
 func (p *player) play(s Step) error {

@@ -1,7 +1,10 @@
 package torture
 
 import (
+	"errors"
 	"fmt"
+	"hash/crc32"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,8 +15,8 @@ import (
 )
 
 // Templates are data directories to begin with, with schema, one for each
-// installation and kind of settings: initdb takes longer than a copy. Made when
-// first asked for.
+// installation and kind of settings: initdb takes longer than a copy. They are
+// made when first asked for, and found again by later runs.
 type Templates struct {
 	// Root is an existing directory to keep them in.
 	Root string
@@ -23,58 +26,85 @@ type Templates struct {
 }
 
 type template struct {
-	dir string
-	lz4 bool // whether the installation compresses WAL by it
+	once sync.Once
+	dir  string
+	lz4  bool // whether the installation compresses WAL by it
+	err  error
 }
 
 func (t *Templates) get(install rewindtest.Install, s Settings) (*template, error) {
-	name := fmt.Sprintf("t%d-%t-%d", install.Major, s.Checksums, s.WALSegSize)
+	schema := crc32.ChecksumIEEE([]byte(strings.Join(schemaSQL(), "")))
+	name := fmt.Sprintf("t%s-%t-%d-%08x", install.Version, s.Checksums, s.WALSegSize, schema)
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if made := t.made[name]; made != nil {
-		return made, nil
-	}
-	made, err := t.make(name, install, s)
-	if err != nil {
-		return nil, fmt.Errorf("make template %s: %w", name, err)
-	}
 	if t.made == nil {
 		t.made = map[string]*template{}
 	}
-	t.made[name] = made
-	return made, nil
+	m := t.made[name]
+	if m == nil {
+		m = &template{dir: filepath.Join(t.Root, name)}
+		t.made[name] = m
+	}
+	t.mu.Unlock()
+	m.once.Do(func() {
+		if m.err = m.find(); errors.Is(m.err, fs.ErrNotExist) {
+			m.err = t.make(m, install, s)
+		}
+	})
+	if m.err != nil {
+		return nil, fmt.Errorf("make template %s: %w", name, m.err)
+	}
+	return m, nil
 }
 
-func (t *Templates) make(name string, install rewindtest.Install, s Settings) (*template, error) {
+// find looks for one that an earlier run has made.
+func (m *template) find() error {
+	if _, err := os.Stat(m.dir); err != nil {
+		return err
+	}
+	_, err := os.Stat(m.dir + ".lz4")
+	m.lz4 = err == nil
+	return nil
+}
+
+func (t *Templates) make(m *template, install rewindtest.Install, s Settings) error {
 	n, err := rewindtest.CreatePrimary(t.Root, install, rewindtest.Options{
-		Name: name, WalSegSize: s.WALSegSize, NoChecksums: !s.Checksums,
+		Name: fmt.Sprintf("new%d-%t-%d", install.Major, s.Checksums, s.WALSegSize), WalSegSize: s.WALSegSize, NoChecksums: !s.Checksums,
 		InitArgs: []string{"--allow-group-access"}, // a schedule that wants none takes it away
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if install.HasExtension("amcheck") {
-		for _, db := range []string{"template1", "postgres"} {
+	if err := m.keep(n); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	return n.Close()
+}
+
+// keep prepares a cluster and moves it to where it is looked for.
+func (m *template) keep(n *rewindtest.Node) error {
+	if n.Install.HasExtension("amcheck") {
+		for _, db := range []string{"template1", firstDB} {
 			if err := n.ExecIn(db, "CREATE EXTENSION IF NOT EXISTS amcheck"); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	if err := prepare(n); err != nil {
-		return nil, err
+		return err
 	}
 	ways, err := n.Value("SELECT coalesce(enumvals::text, '') FROM pg_settings WHERE name = 'wal_compression'")
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if m.lz4 = strings.Contains(ways, "lz4"); m.lz4 {
+		if err := os.WriteFile(m.dir+".lz4", nil, 0o644); err != nil {
+			return err
+		}
 	}
 	if err := n.Stop(rewindtest.Fast); err != nil {
-		return nil, err
+		return err
 	}
-	dir := filepath.Join(t.Root, name+".data")
-	if err := os.Rename(n.Dir, dir); err != nil {
-		return nil, err
-	}
-	return &template{dir: dir, lz4: strings.Contains(ways, "lz4")}, n.Close()
+	return os.Rename(n.Dir, m.dir)
 }
 
 // prepare makes the databases and their schema.

@@ -26,6 +26,7 @@ var (
 	jobs  = flag.Int("jobs", 2, "how many to play at a time")
 	keep  = flag.String("keep", "", "keep the directories of failing seeds below this one")
 	trait = flag.String("trait", "", "play the next so many seeds that have this trait, as in target=ahead")
+	cache = flag.String("templates", "", "a directory to keep initial clusters in, for later runs")
 	major = flag.Int("major", 0, "play on this major instead of the one that the seed picks")
 )
 
@@ -43,7 +44,10 @@ func TestSeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := &run{t: t, root: root, templates: &torture.Templates{Root: root}}
+	if *cache == "" {
+		*cache = root
+	}
+	run := &run{t: t, root: root, templates: &torture.Templates{Root: *cache}}
 	slots := make(chan struct{}, *jobs)
 	var wg sync.WaitGroup
 	for seed := first; count > 0; seed++ {
@@ -116,7 +120,7 @@ func (r *run) play(seed uint64, install rewindtest.Install) {
 		fmt.Printf("  stock pg_rewind was %s: %s\n", result.Stock, shorten(result.StockSays))
 	}
 	if result.Err == nil {
-		if err := torture.Remove(dir); err != nil {
+		if err := os.RemoveAll(dir); err != nil {
 			r.t.Error(err)
 		}
 		return
