@@ -33,6 +33,7 @@ type generator struct {
 
 	target   string   // who is rewound: oldNode or aheadNode
 	received bool     // the target has received, and not replayed, what lies behind the fork
+	hints    bool     // the target sets hints on pages that stay dirty from before the last common checkpoint
 	second   string   // what the second standby is for: "", "source", "leader"
 	how      string   // how the fork comes about
 	open     []string // sessions with a transaction in progress
@@ -83,6 +84,9 @@ func (g *generator) cast() {
 	}
 	g.trait("target=%s", name)
 	g.trait("fork=%s", g.how)
+	if g.hints = name == aheadNode && g.chance(50); g.hints {
+		g.trait("hints")
+	}
 }
 
 func (g *generator) settings() {
@@ -113,6 +117,9 @@ func (g *generator) settings() {
 		"jit":                             "off",
 		"max_parallel_workers_per_gather": "0",
 		"wal_log_hints":                   "on",
+	}
+	if g.hints { // pages stay where they are
+		s.Conf["shared_buffers"], s.Conf["bgwriter_lru_maxpages"], s.Conf["checkpoint_timeout"] = "32MB", "0", "1h"
 	}
 	if s.Checksums {
 		s.Conf["wal_log_hints"] = choose(g, "on", "off")
@@ -172,7 +179,7 @@ func (g *generator) common() {
 			g.add(Step{Op: OpCheckpoint, Node: oldNode})
 		}
 		for _, name := range g.standbys() {
-			if g.chance(25) {
+			if g.chance(25) && !(g.hints && name == aheadNode && len(g.open) > 0) {
 				g.add(Step{Op: OpCatchup, Node: name, With: oldNode}, Step{Op: OpCheckpoint, Node: name})
 			}
 		}
@@ -180,6 +187,19 @@ func (g *generator) common() {
 			g.add(g.more(g.open[0]))
 		}
 	}
+	if g.hints && len(g.open) == 0 {
+		g.begin()
+	}
+	if g.hints {
+		g.add(Step{Op: OpSession, Node: oldNode, With: g.open[0], SQL: []string{g.rows(g.open[0], 500)}},
+			Step{Op: OpCheckpoint, Node: oldNode})
+	}
+}
+
+// rows is an insert into a table that not much else is done to.
+func (g *generator) rows(name string, count int) string {
+	return fmt.Sprintf("INSERT INTO s.o%d SELECT %d + g, repeat('%s', %d) FROM generate_series(1, %d) g",
+		g.rng.IntN(3), g.seed()*1_000_000, name, 5+g.rng.IntN(40), count)
 }
 
 // begin opens a transaction that will be in progress at the fork.
@@ -198,9 +218,7 @@ func (g *generator) begin() {
 func (g *generator) more(name string) Step {
 	s := Step{Op: OpSession, Node: oldNode, With: name}
 	for range g.between(1, 3) {
-		key := g.seed() * 1_000_000
-		table := fmt.Sprintf("s.o%d", g.rng.IntN(3))
-		insert := fmt.Sprintf("INSERT INTO %s SELECT %d + g, repeat('%s', %d) FROM generate_series(1, %d) g", table, key, name, 5+g.rng.IntN(40), choose(g, 5, 50, 500, 1500))
+		insert := g.rows(name, choose(g, 5, 50, 500, 1500))
 		switch g.rng.IntN(6) {
 		case 0:
 			s.SQL = append(s.SQL, "SAVEPOINT a", insert, choose(g, "ROLLBACK TO a", "RELEASE a", "SELECT 1"))
@@ -220,8 +238,11 @@ func (g *generator) more(name string) Step {
 // finish ends the open transactions, or leaves them to the end of the server.
 func (g *generator) finish() []Step {
 	var steps []Step
-	for _, name := range g.open {
+	for i, name := range g.open {
 		end := choose(g, "COMMIT", "COMMIT", "COMMIT", "ROLLBACK", "PREPARE TRANSACTION 'open"+name+"'", "")
+		if g.hints && i == 0 {
+			end = "COMMIT"
+		}
 		if end == "" {
 			continue
 		}
@@ -309,7 +330,10 @@ func (g *generator) branches() {
 	ahead := []Step{}
 	if g.target == aheadNode {
 		for range g.between(0, 3) {
-			ahead = append(ahead, choose(g, Step{Op: OpLook, Node: aheadNode}, Step{Op: OpLook, Node: aheadNode}, Step{Op: OpCheckpoint, Node: aheadNode}))
+			step := choose(g, Step{Op: OpLook, Node: aheadNode}, Step{Op: OpLook, Node: aheadNode}, Step{Op: OpCheckpoint, Node: aheadNode})
+			if !g.hints || step.Op == OpLook {
+				ahead = append(ahead, step)
+			}
 		}
 	}
 	g.mix(old, leader, ahead)
@@ -366,13 +390,13 @@ func (g *generator) ends() {
 func (g *generator) aheadEnds() {
 	if g.received {
 		g.add(Step{Op: OpReceive, Node: aheadNode, With: oldNode})
-	} else if g.chance(80) {
-		if g.chance(60) {
+	} else if g.hints || g.chance(80) {
+		if g.hints || g.chance(60) {
 			g.add(Step{Op: OpExec, Node: oldNode, With: firstDB, SQL: moveRecoveryPoint()})
 		}
 		g.add(Step{Op: OpCatchup, Node: aheadNode, With: oldNode})
 	}
-	if g.chance(60) {
+	if g.hints || g.chance(60) {
 		g.add(Step{Op: OpLook, Node: aheadNode})
 	}
 	if g.chance(25) {

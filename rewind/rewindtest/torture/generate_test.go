@@ -47,7 +47,7 @@ func TestEveryKindOccurs(t *testing.T) {
 	const majors = rewindtest.NewestMajor - rewindtest.OldestMajor + 1
 	for _, want := range []string{
 		"target=old", "target=ahead", "target=received", "fork=live", "fork=cut", "fork=stopped", "fork=clean",
-		"justpromoted", "open=1", "open=2", "open=3", "restarted", "twin", "end=fast", "end=immediate", "end=kill",
+		"hints", "justpromoted", "open=1", "open=2", "open=3", "restarted", "twin", "end=fast", "end=immediate", "end=kill",
 		"source=leader", "source=standby", "source=dir", "interrupted", "loaded", "failovers=2",
 	} {
 		if got := traits[want]; got < 3*majors {

@@ -68,7 +68,7 @@ func (m *template) find() error {
 
 func (t *Templates) make(m *template, install rewindtest.Install, s Settings) error {
 	n, err := rewindtest.CreatePrimary(t.Root, install, rewindtest.Options{
-		Name: fmt.Sprintf("new%d-%t-%d", install.Major, s.Checksums, s.WALSegSize), WalSegSize: s.WALSegSize, NoChecksums: !s.Checksums,
+		Name: fmt.Sprintf("new%d-%d-%t-%d", os.Getpid(), install.Major, s.Checksums, s.WALSegSize), WalSegSize: s.WALSegSize, NoChecksums: !s.Checksums,
 		InitArgs: []string{"--allow-group-access"}, // a schedule that wants none takes it away
 	})
 	if err != nil {
