@@ -65,22 +65,6 @@ func (s *sourceSegment) ReadAt(p []byte, off int64) (n int, err error) {
 // Close implements io.Closer.
 func (s *sourceSegment) Close() error { return nil }
 
-// commonWAL opens WAL from before the fork: the target's own segments or, where
-// those are gone, the source's of the same name, which hold the same.
-type commonWAL struct {
-	own    targetWAL
-	source sourceWAL
-}
-
-// OpenSegment implements pgwal.SegmentOpener.
-func (w commonWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
-	s, err := w.own.OpenSegment(ctx, tli, no)
-	if errors.Is(err, fs.ErrNotExist) {
-		return w.source.OpenSegment(ctx, tli, no)
-	}
-	return s, err
-}
-
 // imagesComplete tells whether full_page_writes was on all the time from one
 // position to another, both before the fork and not far apart: the redo position
 // of a checkpoint and its record. The record says what held at the redo position,
@@ -92,7 +76,8 @@ func (pl *planner) imagesComplete(ctx context.Context, from, to pg.LSN) (complet
 	}
 	o := walOptions(pl.target)
 	size := o.SegmentSize
-	o.Open = commonWAL{own: targetWAL{t: pl.t, segSize: size}, source: sourceWAL{src: pl.engine.Source, segSize: size}}
+	// From before the fork the source's segments of the same name hold the same.
+	o.Open = eitherWAL{targetWAL{t: pl.t, segSize: size}, sourceWAL{src: pl.engine.Source, segSize: size}}
 	r := pgwal.NewReader(o)
 	defer closing(&err, r.Close)
 	if err := r.Seek(from); err != nil {

@@ -92,7 +92,9 @@ func (pl *planner) countLost(ctx context.Context) error {
 // askAgain asks the source for its end of WAL: a standby that streams had received
 // more by the time it was read than the source had written when it was asked first.
 func (pl *planner) askAgain(ctx context.Context) (err error) {
-	pl.state, err = pl.engine.Source.State(ctx)
+	if pl.state, err = pl.engine.Source.State(ctx); err == nil {
+		pl.p.Source.EndOfWAL = sourceEnd(pl.state, pl.source.control)
+	}
 	return err
 }
 

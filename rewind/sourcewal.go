@@ -42,7 +42,7 @@ func (pl *planner) replayCopies(ctx context.Context, m *fileMap) error {
 	}
 	own := walOptions(pl.target)
 	ranged := sourceWAL{src: pl.engine.Source, segSize: own.SegmentSize}
-	own.Open = commonWAL{own: targetWAL{t: pl.t, segSize: own.SegmentSize}, source: ranged}
+	own.Open = eitherWAL{targetWAL{t: pl.t, segSize: own.SegmentSize}, ranged}
 	copied, err := pl.readCopies(ctx, own, pl.p.Replay.Redo, pl.common.Redo, nil)
 	if err != nil || copied != 0 {
 		return errors.Join(err, pl.copied(copied))
@@ -52,7 +52,7 @@ func (pl *planner) replayCopies(ctx context.Context, m *fileMap) error {
 		return nil
 	}
 	theirs := walOptions(pl.source)
-	theirs.Open = ranged
+	theirs.Open = eitherWAL{ranged, archivedWAL{t: pl.t, segSize: own.SegmentSize}}
 	pages := newPageMap()
 	checkpoint := pl.source.control.CheckPointCopy
 	before, err := pl.readCopies(ctx, theirs, pl.common.Redo, checkpoint.Redo, pages)
@@ -165,22 +165,6 @@ func checkNotMinimal(rec *pgwal.Record) error {
 	return nil
 }
 
-// newWAL opens the WAL that the node will replay: what was fetched, or what it
-// has itself from before the fork.
-type newWAL struct {
-	staged stagedWAL
-	own    targetWAL
-}
-
-// OpenSegment implements pgwal.SegmentOpener.
-func (w newWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
-	s, err := w.staged.OpenSegment(ctx, tli, no)
-	if errors.Is(err, fs.ErrNotExist) {
-		return w.own.OpenSegment(ctx, tli, no)
-	}
-	return s, err
-}
-
 // checkFetchedWAL reads the WAL that the node will replay, from where it was
 // read to before up to end, for what would make replay go wrong: first when it is
 // all that was fetched, again when the rest has come. What it finds the source can
@@ -249,10 +233,11 @@ func imagesError(at pg.LSN) error {
 		Advice: "see that full_page_writes is on, run CHECKPOINT at the source, and try again: pages read while they are written could not be repaired otherwise"}
 }
 
-// sourceWALOptions are those of a reader of what the node will replay.
+// sourceWALOptions are those of a reader of what the node will replay: what was
+// fetched, or what it has itself from before the fork.
 func (a *applier) sourceWALOptions() pgwal.Options {
 	return pgwal.Options{
 		SegmentSize: a.p.WALSegSize, SystemID: a.p.SystemID, Major: a.p.Major, History: a.p.Source.History,
-		Open: newWAL{staged: stagedWAL{t: a.w.target, segSize: a.p.WALSegSize}, own: targetWAL{t: a.w.target, segSize: a.p.WALSegSize}},
+		Open: eitherWAL{stagedWAL{t: a.w.target, segSize: a.p.WALSegSize}, targetWAL{t: a.w.target, segSize: a.p.WALSegSize}},
 	}
 }

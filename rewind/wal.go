@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/failback-hook/failback-hook/rewind/pg"
@@ -94,4 +95,36 @@ func walOptions(n node) pgwal.Options {
 		Major:       n.control.Major(),
 		History:     n.history,
 	}
+}
+
+// archivedWAL opens segments in the target's archive.
+type archivedWAL struct {
+	t       *target
+	segSize uint32
+}
+
+// OpenSegment implements pgwal.SegmentOpener.
+func (w archivedWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
+	name := pg.SegmentName(tli, no, w.segSize)
+	if w.t.archive == nil {
+		return nil, &MissingWALError{Name: name, Err: fs.ErrNotExist}
+	}
+	f, err := w.t.archive.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return checkSegmentSize(f, name, w.segSize)
+}
+
+// eitherWAL opens a segment in the first place that has it.
+type eitherWAL []pgwal.SegmentOpener
+
+// OpenSegment implements pgwal.SegmentOpener.
+func (w eitherWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.SegmentNo) (s pgwal.Segment, err error) {
+	for _, o := range w {
+		if s, err = o.OpenSegment(ctx, tli, no); !errors.Is(err, fs.ErrNotExist) {
+			return s, err
+		}
+	}
+	return nil, err
 }
