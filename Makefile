@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
+.PHONY: help build setup demo test test-crash race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ trees: ## fetch PostgreSQL 13, 17 and 18 of other Debian releases, with their pg
 
 test-histories: setup ## every history of a failover, on every PostgreSQL found, beside stock pg_rewind
 	$(GO) test -count=1 -v -timeout 90m -run '^TestHistory' ./rewind -args -histories -stock
+
+test-crash: setup ## a kill, an error and a full disk at every step of a rewind, resumed and taken back
+	$(GO) test -count=1 -timeout 90m -run '^(TestInterrupted|TestUndo|TestDiskFull|TestSameNumberInterrupted)' ./rewind -args -crash
 
 torture: setup ## random scenes by seed, compared with their leader (SEEDS=200 START=1, or SEED=…)
 	@scripts/torture

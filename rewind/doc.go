@@ -33,11 +33,13 @@
 // Apply is the only writer:
 //
 //  1. Lock the directory against other engines. Write the plan to a journal
-//     inside PGDATA and move global/pg_control there. From here on no server can
-//     start on the directory; one that was started a moment before keeps it.
+//     inside PGDATA, with what lies at each path that will be changed, and move
+//     global/pg_control there. From here on no server can start on the
+//     directory; one that was started a moment before keeps it.
 //  2. Fetch WAL to the side and read it: a record that replay could not deal with
 //     ends the run here. Make directories, fetch files and blocks over
-//     several connections.
+//     several connections. What is replaced or removed is moved aside, and a
+//     block that is overwritten is saved before.
 //  3. Truncate and remove. Ask the source once more, and fetch the WAL that it
 //     has written meanwhile.
 //  4. Sync what was touched, and only that. Exchange WAL files by renaming: the
@@ -45,7 +47,9 @@
 //  5. Write standby.signal, the standby settings and backup_label; ask
 //     Options.BeforeCommit; note in the journal that all is done.
 //  6. Put the new pg_control in place: the directory can start again.
-//  7. Remove the journal and the WAL that was moved aside.
+//  7. Move the WAL that only the target had to where Options.Salvage says, and
+//     remove the journal with all that was kept; with Options.KeepUndo Discard
+//     does that later.
 //
 // # Why the result is right
 //
@@ -91,6 +95,12 @@
 // adds everything that the journal names, and finishes, against the same
 // source or a later one. After step 6: a finished directory with some files of
 // the journal left, which the next call removes.
+//
+// Undo goes the other way, from any of these states, after an error or a kill,
+// and after step 6 until a server has been started: the directory becomes what
+// it was before the first of the runs, byte for byte. It needs no source. An undo
+// that is interrupted has to be finished before anything else (ErrUndoBegun).
+// A run with Options.NoUndo saves nothing, and can only be finished.
 //
 // # What is lost
 //

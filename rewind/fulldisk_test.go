@@ -34,7 +34,7 @@ func TestDiskFull(t *testing.T) {
 	disk := t.TempDir()
 	script := `mount -t tmpfs -o size=192m none "$1" && shift && exec "$@"`
 	cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", script, "sh", disk,
-		os.Args[0], "-test.run=^TestOnSmallDisk$", "-test.v")
+		os.Args[0], "-test.run=^TestOnSmallDisk$", "-test.v", fmt.Sprintf("-crash=%v", *everyStep))
 	cmd.Env = append(os.Environ(), smallDiskEnv+"="+disk, smallSourceEnv+"="+s.leader.Conninfo(), smallPGDataEnv+"="+s.old.Dir)
 	out, err := cmd.CombinedOutput()
 	if err != nil && strings.Contains(string(out), "unshare") && os.Getenv("FAILBACK_REQUIRE_PG") == "" {
@@ -58,7 +58,7 @@ func TestOnSmallDisk(t *testing.T) {
 	for i, step := range steps {
 		op, _, _ := strings.Cut(step, " ")
 		many := slices.DeleteFunc(slices.Clone(seen), func(o string) bool { return o != op })
-		if seen = append(seen, op); len(many) > 0 && i%60 != 0 {
+		if seen = append(seen, op); len(many) > 0 && i%60 != 0 && !*everyStep {
 			continue
 		}
 		d.fillAt(t, i, step)
@@ -159,6 +159,6 @@ func (d *smallDisk) fillAt(t *testing.T, at int, step string) {
 	}
 	d.undone++
 	if was.same(t); t.Failed() {
-		t.Fatal(fmt.Sprintf("full from step %d (%s) on", at, step))
+		t.Fatalf("full from step %d (%s) on", at, step)
 	}
 }

@@ -3,6 +3,7 @@ package rewind_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -183,13 +184,16 @@ func run(t *testing.T, e *rewind.Engine) *rewind.Plan {
 	return p
 }
 
+// everyStep is the flag of make test-crash.
+var everyStep = flag.Bool("crash", false, "interrupt at every step, not at some")
+
 // points is where to interrupt: everywhere at the beginning and at the end,
 // where the order counts, and now and then between.
 func (s *interrupted) points() []int {
 	const first, last, between = 9, 20, 12
 	var out []int
 	for i := range s.steps {
-		if i < first || i >= len(s.steps)-last || i%(len(s.steps)/between) == 0 {
+		if *everyStep || i < first || i >= len(s.steps)-last || i%(len(s.steps)/between) == 0 {
 			out = append(out, i)
 		}
 	}

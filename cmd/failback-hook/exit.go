@@ -101,7 +101,7 @@ func nodeRows() []exitRow {
 			hint: "what is missing has to be brought back, or this node made anew as a copy of the leader"},
 		{code: 17, name: "leader_changed", meaning: "the lock was lost, or the leader changed during the work", retry: true,
 			errs: []error{dcs.ErrLockLost, dcs.ErrLeaderChanged, rewind.ErrSourceChanged},
-			hint: "run it again: it goes on from where it is, against the leader of then"},
+			hint: "run it again: it decides anew, against the leader of then"},
 		{code: 18, name: "not_writable", meaning: "the data directory cannot be written, or has no space",
 			errs: []error{rewind.ErrNotWritable, rewind.ErrNoSpace},
 			hint: "make it writable, or make room, and run it again"},
@@ -132,15 +132,15 @@ func endedRows() []exitRow {
 	return []exitRow{
 		{code: exitTimeout, name: "timeout", meaning: "not done within --timeout",
 			errs: []error{errTimeout, context.DeadlineExceeded},
-			hint: "run it again: it goes on from where it is"},
+			hint: "run it again; the message says how the directory was left"},
 		{code: 130, name: "interrupted", meaning: "interrupted (SIGINT)", errs: []error{signalError{syscall.SIGINT}},
-			hint: "run it again: it goes on from where it is"},
+			hint: "run it again; the message says how the directory was left"},
 		{code: 141, name: "output_closed", meaning: "nobody reads standard output or error any more (SIGPIPE)",
 			errs: []error{errOutputClosed},
-			hint: "run it again: it goes on from where it is"},
+			hint: "run it again; the message says how the directory was left"},
 		{code: 143, name: "terminated", meaning: "terminated (SIGTERM, SIGHUP)",
 			errs: []error{signalError{syscall.SIGTERM}, signalError{syscall.SIGHUP}},
-			hint: "run it again: it goes on from where it is"},
+			hint: "run it again; the message says how the directory was left"},
 	}
 }
 
