@@ -89,7 +89,7 @@ func TestWithDefaults(t *testing.T) {
 	want := Config{
 		Name: "n1", PGData: "/data", RestoreCommand: RestoreAuto, Slots: SlotsAuto, Control: ControlPGCtl, StartLog: "/data/log/failback-hook-start.log",
 		StopTimeout: time.Minute, StartTimeout: time.Minute, StreamTimeout: time.Minute, SettleTimeout: 5 * time.Second,
-		Wait: 5 * time.Minute, Connections: 4, LockLimit: 1, LockTTL: 30 * time.Second,
+		Wait: 5 * time.Minute, OnFailure: FailureUndo, Connections: 4, LockLimit: 1, LockTTL: 30 * time.Second,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)

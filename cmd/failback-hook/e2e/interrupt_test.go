@@ -69,6 +69,8 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		if s.killDuringWork(t, work*time.Duration(1+i%3)/5) == latched {
 			mustNotStart(t, s.old)
 			half++
+		} else { // too late: that run was the last
+			s.restore(t, pristine)
 		}
 		s.dropLocks(t)
 	}
@@ -247,9 +249,13 @@ func (s *scene) workUnderWay(t *testing.T) bool {
 func (s *scene) timeOfWork(t *testing.T) time.Duration {
 	t.Helper()
 	r := s.start(t, s.old, "--output", "json")
-	until(t, "the work to begin", func() bool { return s.workUnderWay(t) })
+	control := func() bool { // the journal stays until the node streams
+		_, err := os.Lstat(filepath.Join(s.old.Dir, "global", "pg_control"))
+		return err == nil
+	}
+	until(t, "the work to begin", func() bool { return !control() })
 	begun := time.Now()
-	until(t, "the work to end", func() bool { return !s.workUnderWay(t) })
+	until(t, "the work to end", control)
 	took := time.Since(begun)
 	r.wait(t).must(t, 0)
 	return took
