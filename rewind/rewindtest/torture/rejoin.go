@@ -75,7 +75,39 @@ func (p *player) source(s Step) (src rewind.Source, done func() error, err error
 	return sql, sql.Close, nil
 }
 
-func (p *player) rewind(ctx context.Context, n, leader *rewindtest.Node, src rewind.Source) (*rewind.Report, error) {
+// rewindTries bounds how often a source is asked that is not ready. The workload
+// may copy a database again and again while it is asked.
+const rewindTries = 5
+
+// rewind does it, and where the source is not ready what the error's hint says:
+// a checkpoint there.
+func (p *player) rewind(ctx context.Context, n, leader *rewindtest.Node, src rewind.Source) (r *rewind.Report, err error) {
+	for try := 1; ; try++ {
+		r, err = p.rewindOnce(ctx, n, leader, src)
+		if try == rewindTries || !errors.Is(err, rewind.ErrSourceNotReady) {
+			return r, err
+		}
+		p.trace("%s: %v; a checkpoint at the source", n.Name, err)
+		if err := p.checkpointSources(leader); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// checkpointSources makes a checkpoint at the leader, and has the standby that
+// may be the source come to it.
+func (p *player) checkpointSources(leader *rewindtest.Node) error {
+	if err := leader.Checkpoint(); err != nil {
+		return err
+	}
+	second := p.nodes[secondNode]
+	if second == nil || second == leader || !second.Running() {
+		return nil
+	}
+	return errors.Join(replayed(second, leader), second.Checkpoint())
+}
+
+func (p *player) rewindOnce(ctx context.Context, n, leader *rewindtest.Node, src rewind.Source) (*rewind.Report, error) {
 	e := &rewind.Engine{PGData: n.Dir, Source: src, Options: rewind.Options{
 		NoSync:  true,
 		Standby: &rewind.Standby{Conninfo: leader.Conninfo("application_name=" + n.Name)},
