@@ -16,16 +16,11 @@ import (
 // plan was made, and no server may run on it. The report comes with an error as
 // well: it tells how far the work came.
 func (e *Engine) Apply(ctx context.Context, p *Plan) (report *Report, err error) {
-	release, err := exclusive(e.PGData)
+	t, release, err := e.openExclusively()
 	if err != nil {
 		return nil, err
 	}
 	defer closing(&err, release)
-	t, err := e.open()
-	if err != nil {
-		return nil, err
-	}
-	defer closing(&err, t.close)
 	a := &applier{engine: e, run: e.newRun(), w: e.newWriter(t), p: p}
 	err = a.apply(ctx)
 	return &Report{Plan: p, FetchedBytes: a.fetched, FetchedWALBytes: a.fetchedWAL, MinRecovery: a.minRecovery, Salvaged: a.salvaged, Durations: a.run.finish()}, err

@@ -18,16 +18,11 @@ import (
 // Without such a run it does nothing; with one that is not finished it returns
 // ErrUnfinished.
 func (e *Engine) Discard(ctx context.Context) (s *Salvaged, err error) {
-	release, err := exclusive(e.PGData)
+	t, release, err := e.openExclusively()
 	if err != nil {
 		return nil, err
 	}
 	defer closing(&err, release)
-	t, err := e.open()
-	if err != nil {
-		return nil, err
-	}
-	defer closing(&err, t.close)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,19 @@ func exclusive(dir string) (release func() error, err error) {
 	return nil, errors.Join(&Error{Op: "lock data directory", Path: dir, Err: err, Advice: "wait until the other run has ended, then run it again"}, closeFD(fd))
 }
 
+// openExclusively opens the target and keeps every other engine away until
+// release is called.
+func (e *Engine) openExclusively() (t *target, release func() error, err error) {
+	unlock, err := exclusive(e.PGData)
+	if err != nil {
+		return nil, nil, err
+	}
+	if t, err = e.open(); err != nil {
+		return nil, nil, errors.Join(err, unlock())
+	}
+	return t, func() error { return errors.Join(t.close(), unlock()) }, nil
+}
+
 func closeFD(fd int) error {
 	if err := unix.Close(fd); err != nil {
 		return fmt.Errorf("close data directory: %w", err)

@@ -36,16 +36,11 @@ type Undone struct {
 // ErrNoUndo: there is no journal, or it belongs to a run with Options.NoUndo, or
 // the server has been started on what the run had made.
 func (e *Engine) Undo(ctx context.Context) (out *Undone, err error) {
-	release, err := exclusive(e.PGData)
+	t, release, err := e.openExclusively()
 	if err != nil {
 		return nil, err
 	}
 	defer closing(&err, release)
-	t, err := e.open()
-	if err != nil {
-		return nil, err
-	}
-	defer closing(&err, t.close)
 	r, err := readResume(t)
 	if err != nil {
 		return nil, err

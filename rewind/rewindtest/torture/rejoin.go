@@ -95,7 +95,7 @@ func (p *player) rewind(ctx context.Context, n, leader *rewindtest.Node, src rew
 }
 
 // checkpointSources makes a checkpoint at the leader, and has the standby that
-// may be the source come to it.
+// may be the source, and may be paused, come to it.
 func (p *player) checkpointSources(leader *rewindtest.Node) error {
 	if err := leader.Checkpoint(); err != nil {
 		return err
@@ -103,6 +103,9 @@ func (p *player) checkpointSources(leader *rewindtest.Node) error {
 	second := p.nodes[secondNode]
 	if second == nil || second == leader || !second.Running() {
 		return nil
+	}
+	if err := second.Exec("SELECT pg_wal_replay_resume()"); err != nil {
+		return err
 	}
 	return errors.Join(replayed(second, leader), second.Checkpoint())
 }
