@@ -119,6 +119,9 @@ func (p page) method(r *hook.Report) {
 		p.field("resumed", "an earlier run was interrupted; this one goes on from there")
 	}
 	p.field("to fetch", fetched(plan.Totals.FetchBytes, plan.Totals.WALBytes, cmp.Or(r.DatabaseBytes, plan.Source.Bytes)))
+	if plan.Totals.UndoBytes > 0 {
+		p.field("to save", size(plan.Totals.UndoBytes)+" that will be overwritten, so that it can be undone")
+	}
 }
 
 // ratio prints bytes and what share of the whole they are.

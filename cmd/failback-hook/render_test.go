@@ -51,7 +51,7 @@ func samplePlan() *rewind.Plan {
 			},
 		},
 		Totals: rewind.Totals{
-			FetchBytes: 50 << 20, BlockBytes: 4 * 8192, FileBytes: 1 << 20, TailBytes: 16 << 20, WALBytes: 32 << 20, Blocks: 4,
+			FetchBytes: 50 << 20, BlockBytes: 4 * 8192, FileBytes: 1 << 20, TailBytes: 16 << 20, WALBytes: 32 << 20, Blocks: 4, UndoBytes: 4 * 8192,
 			Files:       map[rewind.Action]int{rewind.ActionCopy: 1, rewind.ActionBlocks: 1, rewind.ActionTail: 1, rewind.ActionRemove: 2},
 			RemoveBytes: 3 << 20, SameFiles: 117,
 		},
