@@ -138,7 +138,11 @@ func TestDetach(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the end of the worker", func() bool { return !alive(pid) })
-	third, err := callbackProcess(t, etcd, state).CombinedOutput()
+	var third []byte
+	waitFor(t, "the door to open", func() bool { // what the worker was just starting may hold the lock a moment longer
+		third, err = callbackProcess(t, etcd, state).CombinedOutput()
+		return err != nil || !strings.Contains(string(third), "at work already")
+	})
 	if err != nil {
 		t.Fatalf("%v: %s", err, third)
 	}
