@@ -15,7 +15,9 @@ import (
 )
 
 // twoPromoted is a pair of which both were promoted to timeline 2, at different
-// positions: their segments of 1 MB bear the same names.
+// positions: their segments of 1 MB bear the same names. The target was killed
+// before its first checkpoint as a primary, so that it begins at that of its base
+// backup, of which the leader, made later, never had the segment.
 type twoPromoted struct {
 	target, leader *rewindtest.Node
 	archive        string
@@ -28,6 +30,7 @@ func newTwoPromoted(t *testing.T, install rewindtest.Install) *twoPromoted {
 	primary.Must(t).Exec("CREATE TABLE t AS SELECT generate_series(1, 5000) i")
 	s := &twoPromoted{target: primary.Standby(t, "target"), leader: primary.Standby(t, "leader"), archive: rewindtest.NewRoot(t)}
 	s.target.Must(t).WaitForCatchup(primary)
+	halt(t, s.target, "checkpointer")
 	s.target.Must(t).Promote()
 	primary.Must(t).Exec("INSERT INTO t SELECT generate_series(1, 30000)", "DELETE FROM t WHERE i % 7 = 0")
 	s.leader.Must(t).WaitForCatchup(primary)

@@ -52,7 +52,10 @@ func (pl *planner) replayCopies(ctx context.Context, m *fileMap) error {
 		return nil
 	}
 	theirs := walOptions(pl.source)
-	theirs.Open = eitherWAL{ranged, archivedWAL{t: pl.t, segSize: own.SegmentSize}}
+	// A source that was made after the common checkpoint never had the segments from
+	// there on; the target's from before the fork hold the same.
+	common := targetWAL{t: pl.t, segSize: own.SegmentSize, noArchive: true, upTo: pl.p.Fork.LSN}
+	theirs.Open = eitherWAL{common, ranged, archivedWAL{t: pl.t, segSize: own.SegmentSize}}
 	pages := newPageMap()
 	checkpoint := pl.source.control.CheckPointCopy
 	before, err := pl.readCopies(ctx, theirs, pl.common.Redo, checkpoint.Redo, pages)

@@ -17,6 +17,8 @@ type targetWAL struct {
 	segSize uint32
 	// noArchive: only what lies in the directory.
 	noArchive bool
+	// upTo, if not zero, leaves out segments that end behind it.
+	upTo pg.LSN
 }
 
 var _ pgwal.SegmentOpener = targetWAL{}
@@ -24,6 +26,9 @@ var _ pgwal.SegmentOpener = targetWAL{}
 // OpenSegment implements pgwal.SegmentOpener.
 func (w targetWAL) OpenSegment(ctx context.Context, tli pg.Timeline, no pg.SegmentNo) (pgwal.Segment, error) {
 	name := pg.SegmentName(tli, no, w.segSize)
+	if w.upTo != 0 && (no+1).Start(w.segSize) > w.upTo {
+		return nil, &MissingWALError{Name: name, Err: fs.ErrNotExist}
+	}
 	open := w.t.openWAL
 	if w.noArchive {
 		open = func(_ context.Context, name string) (*os.File, error) { return w.t.openOwnWAL(name) }
