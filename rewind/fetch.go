@@ -111,17 +111,10 @@ const (
 
 // run fetches what was queued.
 func (f *fetcher) run(ctx context.Context) error {
-	g, group := errgroup.WithContext(ctx)
-	g.SetLimit(f.a.engine.workers())
-	for lo := 0; lo < len(f.pieces) && group.Err() == nil; {
-		hi := lo
-		for bytes := int64(0); hi < len(f.pieces) && hi-lo < batchPieces && bytes < batchBytes; hi++ {
-			bytes += f.pieces[hi].Length
-		}
-		batch := f.pieces[lo:hi]
-		g.Go(func() error { return f.batch(group, batch) })
-		lo = hi
-	}
+	s := &saver{w: f.a.w, batches: f.batches()}
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.run(both) })
+	g.Go(func() error { return f.fetch(both, s) })
 	err := g.Wait()
 	f.a.fetched += f.bytes.Load()
 	f.a.fetchedWAL += f.wal.Load()
@@ -132,14 +125,39 @@ func (f *fetcher) run(ctx context.Context) error {
 	return err
 }
 
+// fetch fetches batch by batch, several at a time.
+func (f *fetcher) fetch(ctx context.Context, s *saver) error {
+	g, group := errgroup.WithContext(ctx)
+	g.SetLimit(f.a.engine.workers())
+	for _, b := range s.batches {
+		if group.Err() != nil {
+			break
+		}
+		g.Go(func() error { return f.batch(group, s, b) })
+	}
+	return g.Wait()
+}
+
+// batches divides what was queued.
+func (f *fetcher) batches() []*batch {
+	var out []*batch
+	for lo := 0; lo < len(f.pieces); {
+		hi := lo
+		for bytes := int64(0); hi < len(f.pieces) && hi-lo < batchPieces && bytes < batchBytes; hi++ {
+			bytes += f.pieces[hi].Length
+		}
+		out = append(out, &batch{pieces: f.pieces[lo:hi], saved: make(chan struct{})})
+		lo = hi
+	}
+	return out
+}
+
 // batch fetches some pieces over one connection.
-func (f *fetcher) batch(ctx context.Context, pieces []piece) (err error) {
+func (f *fetcher) batch(ctx context.Context, s *saver, b *batch) (err error) {
+	pieces := b.pieces
 	ranges := make([]Range, len(pieces))
 	for i, p := range pieces {
 		ranges[i] = p.Range
-	}
-	if err := f.a.w.image(overwritten(pieces)); err != nil {
-		return err
 	}
 	w := &pieceWriter{f: f}
 	defer closing(&err, w.close)
@@ -155,6 +173,9 @@ func (f *fetcher) batch(ctx context.Context, pieces []piece) (err error) {
 			f.wal.Add(int64(len(c.Data)))
 		}
 		f.a.run.advance(int64(len(c.Data)))
+		if err := s.wait(ctx, b); err != nil {
+			return err
+		}
 		return w.write(p, c)
 	})
 	if err != nil {

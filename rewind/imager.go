@@ -16,7 +16,8 @@ type imager struct {
 	file  *os.File
 	// record is what has been gathered and not yet written.
 	record []byte
-	wrote  bool
+	// last is the last record that was written.
+	last imageNo
 }
 
 // imageRecord is from which size on a record of pre-images is written: the
@@ -24,24 +25,37 @@ type imager struct {
 const imageRecord = 1 << 20
 
 // image saves what lies in the ranges and has not been saved yet. When it
-// returns that is on disk, and the ranges may be overwritten. Ranges of one file
-// should lie together.
-func (w *writer) image(ranges []Range) (err error) {
+// returns that is on disk, and the ranges may be overwritten.
+func (w *writer) image(ranges []Range) error {
 	if w.undo == nil {
 		return nil
 	}
+	last, err := w.saveImages(ranges)
+	if err != nil {
+		return err
+	}
+	return w.syncImages(last)
+}
+
+// saveImages writes what lies in the ranges and has not been saved yet to the
+// journal, and returns up to where that has to be synced. Ranges of one file should
+// lie together.
+func (w *writer) saveImages(ranges []Range) (last imageNo, err error) {
 	g := imager{w: w}
 	defer closing(&err, g.close)
 	for _, r := range ranges {
 		if err := g.add(r); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	if err := g.flush(); err != nil || !g.wrote {
-		return err
-	}
-	if err := w.undo.sync(); err != nil {
-		return w.fail("save what will be overwritten in", g.path, err)
+	err = g.flush()
+	return g.last, err
+}
+
+// syncImages has the pre-images up to a record on disk.
+func (w *writer) syncImages(to imageNo) error {
+	if err := w.undo.sync(to); err != nil {
+		return w.fail("save what will be overwritten in", undoDir, err)
 	}
 	return nil
 }
@@ -90,6 +104,11 @@ func (g *imager) open(p string) error {
 		return err
 	}
 	f, err := g.w.open(p)
+	if isMissing(err) { // the source has lost the file, and a worker has moved ours aside just now
+		if moved, again := g.w.exists(s.Saved); again != nil || moved {
+			return again
+		}
+	}
 	if err != nil {
 		return g.w.fail("open file", p, err)
 	}
@@ -138,9 +157,10 @@ func (g *imager) flush() error {
 	if err := g.w.step("image", g.path); err != nil {
 		return err
 	}
-	if err := g.w.undo.append(g.record); err != nil {
+	last, err := g.w.undo.append(g.record)
+	if err != nil {
 		return g.w.fail("save what will be overwritten in", g.path, err)
 	}
-	g.record, g.wrote = g.record[:0], true
+	g.record, g.last = g.record[:0], last
 	return nil
 }

@@ -23,8 +23,17 @@ type undoLog struct {
 	mu     sync.Mutex
 	images *journal.Journal
 	imaged map[string]*blockSet
-	noSync bool
+	// written is the last record of this process.
+	written imageNo
+	noSync  bool
+
+	syncing sync.Mutex
+	// synced is the last record that is known to be on disk.
+	synced imageNo
 }
+
+// imageNo counts the records of pre-images that a process has written.
+type imageNo int64
 
 // recordImages is the kind of the records in the journal of pre-images: any
 // number of them, each with its head, its path and its bytes.
@@ -140,20 +149,36 @@ func noPreState(p string) error {
 	return &Error{Op: "change", Path: p, Err: errors.New("what was there before is not in the journal")}
 }
 
-// append adds a record of pre-images; sync has all of them on disk.
-func (u *undoLog) append(record []byte) error {
+// append adds a record of pre-images and returns its number; sync has it on disk.
+func (u *undoLog) append(record []byte) (imageNo, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.images.Append(recordImages, record)
+	if err := u.images.Append(recordImages, record); err != nil {
+		return 0, err
+	}
+	u.written++
+	return u.written, nil
 }
 
-func (u *undoLog) sync() error {
+// sync returns when the records up to one are on disk. Who comes first syncs all
+// that there is, for those who wait behind it as well.
+func (u *undoLog) sync(to imageNo) error {
 	if u.noSync {
 		return nil
 	}
+	u.syncing.Lock()
+	defer u.syncing.Unlock()
+	if to <= u.synced {
+		return nil
+	}
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.images.Sync()
+	written := u.written
+	u.mu.Unlock()
+	if err := u.images.Sync(); err != nil {
+		return err
+	}
+	u.synced = written
+	return nil
 }
 
 // image is what a run of blocks held.

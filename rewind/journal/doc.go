@@ -33,5 +33,7 @@
 //   - A newer format is refused (ErrNewerFormat) and not touched. Magic, version
 //     and checksum of the file header stay where they are in every version.
 //
-// A Journal is for one goroutine at a time, and one process.
+// A Journal is for one process. Append and Sync may be called by several goroutines,
+// and a record may be appended while those before it are being synced; everything
+// else is for one goroutine, which is alone with the journal.
 package journal

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // fileName is the journal's file in its directory.
@@ -21,6 +22,7 @@ var ErrReadOnly = errors.New("the journal was opened for reading")
 
 // Journal is an open journal.
 type Journal struct {
+	mu       sync.Mutex
 	file     *os.File
 	salt     uint64
 	readOnly bool
@@ -216,6 +218,8 @@ func (j *Journal) checkTail(bad, size int64) error {
 // When it fails, the records before it are as they were, and it may be called
 // again.
 func (j *Journal) Append(kind uint16, payload []byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	err := j.broken
 	if err == nil && kind == kindSynced {
 		err = fmt.Errorf("kind %d is reserved", kind)
@@ -262,15 +266,21 @@ func (j *Journal) Sync() error {
 	if j.readOnly {
 		return fmt.Errorf("sync journal: %w", ErrReadOnly)
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.broken != nil {
 		return fmt.Errorf("sync journal: %w", j.broken)
 	}
-	if err := j.file.Sync(); err != nil {
+	end := j.end
+	j.mu.Unlock()
+	err := j.file.Sync()
+	j.mu.Lock()
+	if err != nil {
 		j.broken = fmt.Errorf("an earlier sync failed: %w", err)
 		return fmt.Errorf("sync journal: %w", err)
 	}
-	if j.end > j.synced {
-		j.synced = j.end
+	if end > j.synced {
+		j.synced = end
 		// The records are durable whether or not the proof finds room.
 		_ = j.append(kindSynced, nil)
 	}
