@@ -233,6 +233,9 @@ func (a *applier) empty(e *Entry) bool {
 // tidy truncates, removes and arranges pg_wal.
 func (a *applier) tidy(ctx context.Context) error {
 	a.run.begin(PhaseTidy, 0)
+	if err := a.w.imageEnds(a.p.Entries); err != nil {
+		return err
+	}
 	for i := range a.p.Entries {
 		if err := context.Cause(ctx); err != nil {
 			return err

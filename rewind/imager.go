@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // imager saves what a batch of ranges holds before it is overwritten.
@@ -16,6 +18,7 @@ type imager struct {
 	file  *os.File
 	// record is what has been gathered and not yet written.
 	record []byte
+	packed []byte
 	// last is the last record that was written.
 	last imageNo
 }
@@ -23,6 +26,9 @@ type imager struct {
 // imageRecord is from which size on a record of pre-images is written: the
 // memory that each worker takes.
 const imageRecord = 1 << 20
+
+// maxImageRecord is more than any record has before it is packed.
+const maxImageRecord = imageRecord + MaxRange + 1<<16
 
 // image saves what lies in the ranges and has not been saved yet. When it
 // returns that is on disk, and the ranges may be overwritten.
@@ -58,6 +64,17 @@ func (w *writer) syncImages(to imageNo) error {
 		return w.fail("save what will be overwritten in", undoDir, err)
 	}
 	return nil
+}
+
+// imageEnds saves the ends of the files that are to be cut off, with one sync.
+func (w *writer) imageEnds(entries []Entry) error {
+	var ends []Range
+	for i := range entries {
+		if e := &entries[i]; e.Action == ActionTruncate {
+			ends = append(ends, Range{Path: e.Path, Offset: e.SourceSize / blockSize * blockSize, Length: max(0, e.TargetSize-e.SourceSize) + blockSize})
+		}
+	}
+	return w.image(ends)
 }
 
 // imageBehind saves a file's end, which is to be cut off at size.
@@ -157,7 +174,8 @@ func (g *imager) flush() error {
 	if err := g.w.step("image", g.path); err != nil {
 		return err
 	}
-	last, err := g.w.undo.append(g.record)
+	g.packed = s2.Encode(g.packed[:cap(g.packed)], g.record)
+	last, err := g.w.undo.append(g.packed)
 	if err != nil {
 		return g.w.fail("save what will be overwritten in", g.path, err)
 	}

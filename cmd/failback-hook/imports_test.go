@@ -26,7 +26,7 @@ func layers() []layer {
 		{"rewind/pgwal", []string{"rewind/pg", "rewind/pgcontrol", "rewind/pgpage"}, nil},
 		{"rewind/journal", []string{"rewind/pg"}, nil},
 		{"rewind/postmaster", nil, nil},
-		{"rewind", formats, []string{"golang.org/x/sync", "golang.org/x/sys"}},
+		{"rewind", formats, []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/klauspost/compress/s2"}},
 		{"rewind/source", append([]string{"rewind"}, formats...),
 			[]string{"golang.org/x/sync", "golang.org/x/sys", "github.com/jackc/pgx/v5", "github.com/cenkalti/backoff/v5"}},
 		{"dcs", []string{"rewind/pg"},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -420,4 +421,47 @@ func FuzzRecords(f *testing.F) {
 			t.Fatal(d)
 		}
 	})
+}
+
+// TestAppendWhileSyncing: what is appended during a sync is not lost, and not
+// said to be on disk by the proof of that sync.
+func TestAppendWhileSyncing(t *testing.T) {
+	j, err := Create(filepath.Join(t.TempDir(), "j"), 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const writers, each = 4, 50
+	var g sync.WaitGroup
+	for w := range writers {
+		g.Go(func() {
+			for i := range each {
+				if err := j.Append(1, bytes.Repeat([]byte{byte(w), byte(i)}, 500)); err != nil {
+					t.Error(err)
+				}
+				if i%7 == w {
+					if err := j.Sync(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	g.Wait()
+	next := map[byte]byte{}
+	n := 0
+	err = j.Records(func(_ uint16, payload []byte) error {
+		w, i := payload[0], payload[1]
+		if i != next[w] {
+			t.Errorf("record %d of writer %d came in place of %d", i, w, next[w])
+		}
+		next[w]++
+		n++
+		return nil
+	})
+	if err != nil || n != writers*each {
+		t.Errorf("%d records, %v", n, err)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
 }
