@@ -145,7 +145,11 @@ func (c *Client) Topology(ctx context.Context) (Topology, error) {
 	for i, kv := range resp.Kvs {
 		kvs[i] = KeyValue{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: kv.Lease}
 	}
-	t, err := ParsePatroni(kvs, trimSlashes(c.cfg.Scope), c.prefix, resp.Header.Revision, c.cfg.Member)
+	parse := ParsePatroni
+	if c.cfg.Layout == LayoutPlain {
+		parse = ParsePlain
+	}
+	t, err := parse(kvs, trimSlashes(c.cfg.Scope), c.prefix, resp.Header.Revision, c.cfg.Member)
 	var none *NoClusterError
 	if errors.As(err, &none) && len(none.Groups) == 0 {
 		none.Others = c.scopes(ctx)

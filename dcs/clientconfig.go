@@ -43,6 +43,8 @@ type ClientConfig struct {
 	// DialTimeout bounds Open, RequestTimeout every later request.
 	DialTimeout    time.Duration `json:"dial_timeout,omitempty"`
 	RequestTimeout time.Duration `json:"request_timeout,omitempty"`
+	// Layout is how the cluster's keys are laid out; LayoutPatroni when empty.
+	Layout Layout `json:"layout,omitempty"`
 	// Namespace and Scope are Patroni's words for where the cluster's keys
 	// lie: /<namespace>/<scope>/. A Citus group is part of the scope: "pg/0".
 	Namespace string `json:"namespace,omitempty"`
@@ -78,6 +80,9 @@ func (c ClientConfig) Validate() error {
 	}
 	if (c.Username == "") != (c.Password == "") {
 		bad(missing("username", c.Username, "password"), "user and password are needed together")
+	}
+	if c.Layout != "" && c.Layout != LayoutPatroni && c.Layout != LayoutPlain {
+		bad("layout", "%q is neither %s nor %s", c.Layout, LayoutPatroni, LayoutPlain)
 	}
 	if trimSlashes(c.Scope) == "" {
 		bad("scope", "the name of the cluster is needed")

@@ -54,15 +54,9 @@ func ParsePatroni(kvs []KeyValue, scope, prefix string, revision int64, required
 	if !found {
 		return Topology{}, &NoClusterError{Prefix: prefix, Groups: sortedNumbers(groups)}
 	}
-	if t.Leader != nil {
-		required = append(slices.Clone(required), t.Leader.Name)
+	if err := t.complete(required, broken); err != nil {
+		return Topology{}, err
 	}
-	for _, name := range required {
-		if err := broken[name]; err != nil {
-			return Topology{}, malformed(prefix+"members/"+name, err)
-		}
-	}
-	slices.SortFunc(t.Members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	return t, nil
 }
 
@@ -78,8 +72,8 @@ func (t *Topology) takePatroniKey(name string, kv KeyValue, broken map[string]er
 		t.Config, err = parseConfig(kv.Value)
 	case "history", "status", "sync", "failover", "failsafe", "optime/leader":
 	default:
-		member, ok := strings.CutPrefix(name, "members/")
-		if !ok || member == "" || strings.Contains(member, "/") {
+		member, ok := memberIn(name)
+		if !ok {
 			return false, nil
 		}
 		m, err := parseMember(kv.Value)

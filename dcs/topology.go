@@ -10,6 +10,8 @@ type Layout string
 // The layouts that are understood.
 const (
 	LayoutPatroni Layout = "patroni"
+	// LayoutPlain is for clusters without a manager: see ParsePlain.
+	LayoutPlain Layout = "plain"
 )
 
 // Topology is what etcd says about one cluster at one revision.

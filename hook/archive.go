@@ -23,17 +23,17 @@ func (r *run) restoreCommand(ctx context.Context) string {
 	default:
 		return r.cfg.RestoreCommand
 	}
-	command, err := serverRestoreCommand(ctx, r.cfg, r.facts.Local.Major)
+	command, err := serverSetting(ctx, r.cfg, r.facts.Local.Major, "restore_command")
 	if err != nil {
 		r.warn("the server's restore_command is not known, WAL that is gone here will not be looked for in the archive: %v", err)
 	}
 	return command
 }
 
-// serverRestoreCommand asks PostgreSQL's own program for the setting, with the
-// options that the server is started with: configuration files include others,
-// and only it reads them all alike.
-func serverRestoreCommand(ctx context.Context, cfg Config, major pg.Major) (string, error) {
+// serverSetting asks PostgreSQL's own program for a setting, with the options that
+// the server is started with: configuration files include others, and only it reads
+// them all alike.
+func serverSetting(ctx context.Context, cfg Config, major pg.Major, name string) (string, error) {
 	pgCtl, err := findPGCtl(ctx, cfg.BinDir, major)
 	if err != nil {
 		return "", err
@@ -43,12 +43,12 @@ func serverRestoreCommand(ctx context.Context, cfg Config, major pg.Major) (stri
 		return "", err
 	}
 	postgres := filepath.Join(filepath.Dir(pgCtl), "postgres")
-	cmd := exec.CommandContext(ctx, postgres, slices.Concat([]string{"-D", cfg.PGData}, options, []string{"-C", "restore_command"})...)
+	cmd := exec.CommandContext(ctx, postgres, slices.Concat([]string{"-D", cfg.PGData}, options, []string{"-C", name})...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("ask %s for restore_command: %w: %s", postgres, err, bytes.TrimSpace(said.Bytes()))
+		return "", fmt.Errorf("ask %s for %s: %w: %s", postgres, name, err, bytes.TrimSpace(said.Bytes()))
 	}
 	return strings.TrimSuffix(string(out), "\n"), nil
 }

@@ -191,10 +191,10 @@ func (r *run) mayStop() error {
 // managed tells whether a manager on this node is alive and does what it does:
 // its member key hangs on a lease, which ends with it. One that has said that
 // the server is stopped is on its own way out. In a paused cluster managers
-// look on.
+// look on. In a plain layout a lease is a script's, which manages nothing.
 func managed(f Facts) bool {
 	me, ok := f.Topology.Member(f.Name)
-	return ok && me.Lease != 0 && me.State != "stopped" && !f.Topology.Config.Paused
+	return ok && f.Topology.Layout != dcs.LayoutPlain && me.Lease != 0 && me.State != "stopped" && !f.Topology.Config.Paused
 }
 
 // locked does what needs the lock, and gives it back.

@@ -27,6 +27,9 @@ type program struct {
 	defaultFile string
 	// stage of a detached callback; empty in every other process.
 	stage string
+	// takeHangup has SIGHUP reload the configuration, until the function that it
+	// returns is called; nil where there are no signals.
+	takeHangup func(reload func()) (release func())
 	// firstPause is the pause after a callback's first try that came too early.
 	firstPause time.Duration
 }
@@ -115,43 +118,56 @@ func (p *program) app(output *string, report **hook.Report) *cli.App {
 			}
 			return err
 		}),
-		Commands: []*cli.Command{
-			{
-				Name:         "config",
-				Usage:        "see the configuration",
+		Commands: p.commands(usage, action),
+	}
+}
+
+// commands are all but the one without a name.
+func (p *program) commands(usage cli.OnUsageErrorFunc, action func(func(*cli.Context) error) cli.ActionFunc) []*cli.Command {
+	return []*cli.Command{
+		{
+			Name:         "config",
+			Usage:        "see the configuration",
+			OnUsageError: usage,
+			Action:       unknownSubcommand,
+			Subcommands: []*cli.Command{{
+				Name:         "show",
+				Usage:        "print every value and where it comes from; secrets masked",
+				Flags:        slices.Concat(outputFlags(), settingFlags()),
 				OnUsageError: usage,
-				Action:       unknownSubcommand,
-				Subcommands: []*cli.Command{{
-					Name:         "show",
-					Usage:        "print every value and where it comes from; secrets masked",
-					Flags:        slices.Concat(outputFlags(), settingFlags()),
-					OnUsageError: usage,
-					Action:       action(p.configShow),
-				}},
-			},
-			{
-				Name:               "lost",
-				Usage:              "print what only this node has",
-				CustomHelpTemplate: lostTemplate(),
-				Flags:              slices.Concat(lostFlags(), outputFlags(), settingFlags()),
-				OnUsageError:       usage,
-				Action:             action(p.lost),
-			},
-			{
-				Name:               "undo",
-				Usage:              "give the data directory back as it was before the rewind",
-				CustomHelpTemplate: literal(undoHelp),
-				Flags:              slices.Concat(outputFlags(), settingFlags()),
-				OnUsageError:       usage,
-				Action:             action(p.undo),
-			},
-			{
-				Name:         "version",
-				Usage:        "print the version",
-				Flags:        outputFlags(),
-				OnUsageError: usage,
-				Action:       action(p.version),
-			},
+				Action:       action(p.configShow),
+			}},
+		},
+		{
+			Name:               "lost",
+			Usage:              "print what only this node has",
+			CustomHelpTemplate: lostTemplate(),
+			Flags:              slices.Concat(lostFlags(), outputFlags(), settingFlags()),
+			OnUsageError:       usage,
+			Action:             action(p.lost),
+		},
+		{
+			Name:               "undo",
+			Usage:              "give the data directory back as it was before the rewind",
+			CustomHelpTemplate: literal(undoHelp),
+			Flags:              slices.Concat(outputFlags(), settingFlags()),
+			OnUsageError:       usage,
+			Action:             action(p.undo),
+		},
+		{
+			Name:               "agent",
+			Usage:              "watch over this node and rejoin it when that is needed",
+			CustomHelpTemplate: agentTemplate(),
+			Flags:              slices.Concat(agentFlags(), settingFlags()),
+			OnUsageError:       usage,
+			Action:             action(p.agent),
+		},
+		{
+			Name:         "version",
+			Usage:        "print the version",
+			Flags:        outputFlags(),
+			OnUsageError: usage,
+			Action:       action(p.version),
 		},
 	}
 }

@@ -22,6 +22,14 @@ import (
 // opened by the hook's next question, so that it is waited for like one that
 // goes away later.
 func connect(ctx context.Context, req connectRequest) (rejoiner, func() error, error) {
+	h, etcd, err := connectHook(ctx, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	return h, etcd.close, nil
+}
+
+func connectHook(ctx context.Context, req connectRequest) (*hook.Hook, *cluster, error) {
 	cfg, err := req.settings.dcsConfig()
 	if err != nil {
 		return nil, nil, err
@@ -32,7 +40,7 @@ func connect(ctx context.Context, req connectRequest) (rejoiner, func() error, e
 	}
 	h := newHook(req)
 	h.Cluster = etcd
-	return h, etcd.close, nil
+	return h, etcd, nil
 }
 
 // newHook puts together all but the cluster.
@@ -53,13 +61,15 @@ func newHook(req connectRequest) *hook.Hook {
 // cluster is etcd, opened at the next question where it is not open.
 type cluster struct {
 	cfg    dcs.ClientConfig
+	mu     sync.Mutex
 	client *dcs.Client
 }
 
 var _ hook.Cluster = (*cluster)(nil)
 
-// open is not for several goroutines: a run asks one question after the other.
 func (c *cluster) open(ctx context.Context) (hook.DCS, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.client != nil {
 		return hook.DCS{Client: c.client}, nil
 	}
@@ -76,10 +86,24 @@ func (c *cluster) open(ctx context.Context) (hook.DCS, error) {
 }
 
 func (c *cluster) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.client == nil {
 		return nil
 	}
 	return c.client.Close()
+}
+
+// watch calls wake at each change of the leader key.
+func (c *cluster) watch(ctx context.Context, wake func()) error {
+	d, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	return d.Client.WatchLeader(ctx, 0, func(dcs.LeaderEvent) error {
+		wake()
+		return nil
+	})
 }
 
 // Topology reads the cluster at one revision.

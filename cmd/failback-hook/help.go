@@ -20,6 +20,7 @@ USAGE
   failback-hook [OPTIONS]                      rejoin this node now
   failback-hook --dry-run [OPTIONS]            show the plan, change nothing
   failback-hook [OPTIONS] EVENT ROLE SCOPE     answer a callback of Patroni's
+  failback-hook agent [OPTIONS]                watch over this node, rejoin it when needed
   failback-hook lost [OPTIONS]                 what only this node has (lost --help)
   failback-hook undo [OPTIONS]                 give the directory back as it was before
   failback-hook rewind [OPTIONS OF pg_rewind]  the same engine by pg_rewind's command line

@@ -35,7 +35,7 @@ func layers() []layer {
 			[]string{"go.uber.org/zap", "golang.org/x/sync", "golang.org/x/sys", "github.com/cenkalti/backoff/v5"}},
 		{"cmd/failback-hook", []string{"dcs", "hook", "rewind", "rewind/pg", "rewind/source"},
 			[]string{"github.com/urfave/cli/v2", "go.uber.org/zap", "go.yaml.in/yaml/v3", "github.com/dustin/go-humanize",
-				"github.com/schollz/progressbar/v3", "golang.org/x/term", "golang.org/x/sys", "github.com/prometheus/client_golang"}},
+				"github.com/schollz/progressbar/v3", "golang.org/x/term", "golang.org/x/sys", "github.com/coreos/go-systemd/v22/daemon", "github.com/prometheus/client_golang"}},
 	}
 }
 

@@ -28,7 +28,7 @@ func main() {
 		os.Exit(door.run(ctx))
 	}
 	p := newProgram(stdout, stderr)
-	interruptedBy(ctx, cancel, p.stderr, os.Exit)
+	p.takeHangup = interruptedBy(ctx, cancel, p.stderr, os.Exit).takeHangup
 	os.Exit(p.run(ctx))
 }
 

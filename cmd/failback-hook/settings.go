@@ -11,6 +11,7 @@ type settings struct {
 	Scope     string
 	Namespace string
 	Name      string
+	Layout    string
 
 	Etcd struct {
 		Endpoints          []string
@@ -54,6 +55,9 @@ type settings struct {
 	}
 	Callback struct {
 		Wait time.Duration
+	}
+	Agent struct {
+		Interval, DownAfter, StuckAfter, FenceAfter time.Duration
 	}
 	Log struct {
 		Level, Format, File string

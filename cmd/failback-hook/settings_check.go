@@ -99,6 +99,7 @@ func (s *settings) dcsConfig() (dcs.ClientConfig, error) {
 		Password:           password,
 		DialTimeout:        s.Etcd.DialTimeout,
 		RequestTimeout:     s.Etcd.RequestTimeout,
+		Layout:             dcs.Layout(s.Layout),
 		Namespace:          s.Namespace,
 		Scope:              s.Scope,
 		LockPrefix:         s.Etcd.LockPrefix,
@@ -145,6 +146,12 @@ func (s *settings) hookConfig(version string) hook.Config {
 		LockTTL:             s.Lock.TTL,
 		Version:             version,
 	}
+}
+
+// agentConfig is what the agent needs.
+func (s *settings) agentConfig() hook.AgentConfig {
+	a := s.Agent
+	return hook.AgentConfig{Interval: a.Interval, DownAfter: a.DownAfter, StuckAfter: a.StuckAfter, FenceAfter: a.FenceAfter}
 }
 
 // zeroIsNone says "none" in the words of the packages below, to which zero is

@@ -15,6 +15,9 @@ func clusterSettings() []setting {
 			help: "prefix of the manager's keys in etcd"},
 		{key: "name", field: func(s *settings) any { return &s.Name }, required: true,
 			help: "member name of this node"},
+		{key: "layout", field: func(s *settings) any { return &s.Layout }, def: "patroni",
+			oneOf: []string{"patroni", "plain"},
+			help:  "who keeps the cluster's keys in etcd: patroni, plain (a script of yours)"},
 	}
 }
 
@@ -121,6 +124,14 @@ func workSettings() []setting {
 		{key: "callback.wait", field: func(s *settings) any { return &s.Callback.Wait }, def: "10m",
 			zero: "one try",
 			help: "how long a callback's worker keeps trying while the leader is not ready; 0s: one try"},
+		{key: "agent.interval", field: func(s *settings) any { return &s.Agent.Interval }, def: "10s",
+			help: "how often the agent looks at this node while nothing calls it"},
+		{key: "agent.down_after", field: func(s *settings) any { return &s.Agent.DownAfter }, def: "10s",
+			help: "how long the server may be down before the agent rejoins the node"},
+		{key: "agent.stuck_after", field: func(s *settings) any { return &s.Agent.StuckAfter }, def: "30s",
+			help: "how long a standby may run without streaming before the agent rejoins the node"},
+		{key: "agent.fence_after", field: func(s *settings) any { return &s.Agent.FenceAfter }, def: "0s", zero: "never",
+			help: "how long the server may run as a primary beside the leader before the agent stops it; 0s: never"},
 
 		{key: "log.level", field: func(s *settings) any { return &s.Log.Level }, def: "info",
 			oneOf: []string{"debug", "info", "warn", "error"},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -23,6 +24,28 @@ type interruption struct {
 	signals chan os.Signal
 	stderr  io.Writer
 	exit    func(code int)
+
+	mu       sync.Mutex
+	onHangup func()
+}
+
+// takeHangup has SIGHUP mean what it means to a daemon, until release.
+func (i *interruption) takeHangup(reload func()) (release func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.onHangup = reload
+	return func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.onHangup = nil
+	}
+}
+
+// hangup is what SIGHUP means; nil for what the other signals do.
+func (i *interruption) hangup() func() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.onHangup
 }
 
 // interruptedBy listens to signals until stop.
@@ -55,6 +78,10 @@ func interruptedBy(ctx context.Context, cancel context.CancelCauseFunc, stderr i
 
 func (i *interruption) listen() {
 	for s := range i.signals {
+		if reload := i.hangup(); reload != nil && s == syscall.SIGHUP {
+			reload()
+			continue
+		}
 		first := i.ctx.Err() == nil
 		i.cancel(signalError{s.(syscall.Signal)}) // the first cause counts
 		switch {
