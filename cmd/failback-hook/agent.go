@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -67,10 +68,20 @@ func (p *program) agent(c *cli.Context) error {
 	for {
 		next, err := p.watch(c, conf, s)
 		if next == nil {
-			return err
+			return p.ended(c.Context, err)
 		}
 		conf = next
 	}
+}
+
+// ended makes a signal that a daemon is told to end with what it is: no failure. What
+// was under way has been logged.
+func (p *program) ended(ctx context.Context, err error) error {
+	var told signalError
+	if cause := context.Cause(ctx); errors.As(cause, &told) && (told.signal == syscall.SIGTERM || told.signal == syscall.SIGINT) {
+		return nil
+	}
+	return err
 }
 
 func (p *program) checkedConfiguration(c *cli.Context) (*configuration, error) {
@@ -140,13 +151,13 @@ func (p *program) onHangup(reload func()) (release func()) {
 		return func() {}
 	}
 	var mu sync.Mutex
-	release = p.takeHangup(func() {
+	give := p.takeHangup(func() {
 		mu.Lock()
 		defer mu.Unlock()
 		reload()
 	})
 	return func() {
-		release()
+		give()
 		mu.Lock()
 		defer mu.Unlock()
 	}

@@ -268,7 +268,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := dcs.ClientConfig{
-		Endpoints: got.Endpoints, Namespace: dcs.DefaultNamespace, LockPrefix: dcs.DefaultLockPrefix,
+		Endpoints: got.Endpoints, Layout: dcs.LayoutPatroni, Namespace: dcs.DefaultNamespace, LockPrefix: dcs.DefaultLockPrefix,
 		DialTimeout: dcs.DefaultDialTimeout, RequestTimeout: dcs.DefaultRequestTimeout,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
