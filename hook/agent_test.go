@@ -118,7 +118,10 @@ func TestAgentTriesAgain(t *testing.T) {
 		t.Errorf("%d plans", n)
 	}
 	// Another leader is another chance.
-	s.set(func() { delete(s.fail, "plan"); s.facts.Topology.Leader = &dcs.Leader{Name: "n2", CreateRevision: 60, Lease: 9} })
+	s.set(func() {
+		delete(s.fail, "plan")
+		s.facts.Topology.Leader = &dcs.Leader{Name: "n2", CreateRevision: 60, Lease: 9}
+	})
 	s.on["release"] = s.streams(2)
 	w.agent.Wake()
 	if err := <-w.reports; err != nil {
