@@ -28,7 +28,7 @@ func act(title string) { fmt.Printf("\n%s── %s%s\n\n", bold, title, plain) }
 // play is the whole demo.
 func (s *stage) play(ctx context.Context) error {
 	start := time.Now()
-	for _, a := range []func(context.Context) error{s.setUp, s.failover, s.failback, s.switchback} {
+	for _, a := range []func(context.Context) error{s.setUp, s.failover, s.failback, s.switchback, s.unattended} {
 		if err := a(ctx); err != nil {
 			return err
 		}

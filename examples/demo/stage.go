@@ -86,7 +86,7 @@ func stopped(n *rewindtest.Node) dcstest.Member {
 }
 
 // writeConfig writes the configuration file of one node's failback-hook.
-func (s *stage) writeConfig(n *rewindtest.Node) (string, error) {
+func (s *stage) writeConfig(n *rewindtest.Node, lines ...string) (string, error) {
 	path := filepath.Join(s.root, n.Name+".yml")
 	return path, os.WriteFile(path, []byte(fmt.Sprintf(`scope: %s
 name: %s
@@ -96,7 +96,7 @@ postgresql:
   data_dir: %s
 source:
   conninfo: user=postgres dbname=postgres
-`, scope, n.Name, s.etcd.Endpoint(), n.Dir)), 0o600)
+%s`, scope, n.Name, s.etcd.Endpoint(), n.Dir, strings.Join(lines, "\n"))), 0o600)
 }
 
 // command runs failback-hook as a person would, in this terminal.
