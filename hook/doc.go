@@ -110,6 +110,12 @@
 // nothing; after that no start succeeds until the work is done, and then it is
 // welcome.
 //
+// # The agent
+//
+// Agent runs Rejoin when it is needed. What it does is decided by
+// AgentConfig.next, a pure function of what it has seen, what it remembers, and the
+// time; agent_policy.go has the conditions and how long each is only looked at.
+//
 // # Imports
 //
 // dcs and rewind below, zap for the log; no driver, no etcd client, no command
