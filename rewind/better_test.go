@@ -19,8 +19,8 @@ import (
 func stock(t *testing.T, copied, leader *rewindtest.Node) {
 	t.Helper()
 	// pg_rewind waits for what the source has inserted, and the comparison before
-	// has set hint bits there; the commit flushes them.
-	leader.Must(t).Exec("SELECT pg_logical_emit_message(true, 'test', '')")
+	// has set hint bits there; the commit flushes them. A standby inserts nothing.
+	leader.Must(t).Exec("DO $$ BEGIN IF NOT pg_is_in_recovery() THEN PERFORM pg_logical_emit_message(true, 'test', ''); END IF; END $$")
 	if err := copied.RejoinByPgRewind(leader); err != nil {
 		t.Logf("stock pg_rewind: %v", err)
 		return
