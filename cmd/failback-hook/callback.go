@@ -114,9 +114,12 @@ func (p *program) callback(c *cli.Context, conf *configuration, e event) (*hook.
 // refuses another one than is configured.
 func (c *configuration) takeScope(scope string) error {
 	const key = "scope"
-	switch c.settings.Scope {
-	case scope:
-	case "":
+	cluster, group, isGroup := strings.Cut(c.settings.Scope, "/")
+	switch {
+	case c.settings.Scope == scope:
+	case isGroup && cluster == scope && strings.Trim(group, "0123456789") == "":
+		// Patroni's callbacks do not name the group of a Citus cluster.
+	case c.settings.Scope == "":
 		c.settings.Scope, c.origin[key] = scope, "callback"
 	default:
 		return usagef("the callback is for cluster %q, but scope is %q (%s)", scope, c.settings.Scope, c.origin[key])

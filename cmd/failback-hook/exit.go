@@ -8,6 +8,7 @@ import (
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/hook/patroniconf"
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
@@ -87,8 +88,8 @@ func clusterRows() []exitRow {
 // nodeRows are the codes 13 to 24: this node and the work on it.
 func nodeRows() []exitRow {
 	return []exitRow{
-		{code: 13, name: "unsupported", meaning: "unsupported version or format, or the nodes do not fit together",
-			errs: []error{rewind.ErrUnsupported, rewind.ErrIncompatible},
+		{code: 13, name: "unsupported", meaning: "unsupported version, format or store, or nodes that do not match",
+			errs: []error{rewind.ErrUnsupported, rewind.ErrIncompatible, patroniconf.ErrStore},
 			hint: "compare pg_controldata on both nodes"},
 		{code: 14, name: "wrong_user", meaning: "run as root, or not as the owner of the data directory",
 			errs: []error{hook.ErrRoot, hook.ErrNotOwner},

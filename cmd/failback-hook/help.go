@@ -34,7 +34,7 @@ EXAMPLES
     sudo -u postgres failback-hook      (with everything in the configuration file)
   Where Patroni runs, in a pause; outside of one its server would not be stopped:
     patronictl pause --wait main
-    sudo -u postgres failback-hook
+    sudo -u postgres failback-hook --patroni-config /etc/patroni/config.yml
     patronictl resume --wait main
 
   As a callback, in patroni.yml; it returns at once and works on in the background:
@@ -52,8 +52,10 @@ CONFIGURATION
        ` + envPrefix + `ETCD_ENDPOINTS for etcd.endpoints; empty counts as not given
     3. the YAML file of --config or ` + envPrefix + `CONFIG, else
        ` + defaultConfigFile + ` when it exists
-    4. ETCDCTL_* and PGDATA; what source.conninfo does not say: PG* and ~/.pgpass
-    5. defaults
+    4. Patroni's own configuration, named by --patroni-config: its YAML, and PATRONI_*
+       before that
+    5. ETCDCTL_* and PGDATA; what source.conninfo does not say: PG* and ~/.pgpass
+    6. defaults
   A file with what most nodes need:
     scope: main
     name: n1

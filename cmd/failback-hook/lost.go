@@ -143,10 +143,11 @@ func (p *program) lostOfCluster(ctx context.Context, req connectRequest) (_ *hoo
 }
 
 // namedServer is the server to compare with, where source.conninfo names a host
-// and nothing says of which cluster etcd is to be asked; else empty.
+// and nothing says of which cluster etcd is to be asked, or Patroni keeps the
+// cluster in another store; else empty.
 func (c *configuration) namedServer() (string, error) {
 	s := &c.settings
-	if s.Scope != "" || s.Source.Conninfo == "" {
+	if s.Scope != "" && c.refused == nil || s.Source.Conninfo == "" {
 		return "", nil
 	}
 	ci, err := pg.ParseConninfo(s.Source.Conninfo)

@@ -8,6 +8,8 @@ import (
 // settings are the effective values of everything that can be configured. The
 // table in settings_table.go says for each field how it is called outside.
 type settings struct {
+	PatroniConfig string
+
 	Scope     string
 	Namespace string
 	Name      string

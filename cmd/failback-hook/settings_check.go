@@ -14,13 +14,19 @@ import (
 
 // check says what is missing or contradicts itself, naming keys and options.
 func (c *configuration) check() error {
+	if c.refused != nil {
+		if _, known := matchRow(exitTable(), c.refused); known {
+			return c.refused
+		}
+		return &hinted{err: &inputError{err: c.refused}, hint: "set etcd.endpoints, --etcd-endpoints or " + envPrefix + "ETCD_ENDPOINTS"}
+	}
 	var errs []error
 	for _, row := range settingTable() {
 		if row.required && row.empty(&c.settings) {
 			errs = append(errs, fmt.Errorf("%s is not set: use --%s, %s or the configuration file", row.key, row.flag(), row.env()))
 		}
 	}
-	if len(errs) > 0 && c.file == "" {
+	if len(errs) > 0 && c.file == "" && c.settings.PatroniConfig == "" {
 		return &hinted{err: &inputError{err: errors.Join(errs...)},
 			hint: "no configuration file was read: name one with --config, or write " + defaultConfigFile + "; failback-hook --help has an example"}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -13,8 +14,9 @@ import (
 const defaultConfigFile = "/etc/failback-hook/failback-hook.yml"
 
 // sources are where values come from, strongest first: flags, this program's
-// environment variables, the YAML file, other programs' environment variables,
-// the defaults of the table.
+// environment variables, the YAML file, Patroni's configuration where one of
+// these names it, other programs' environment variables, the defaults of the
+// table.
 type sources struct {
 	// flags by name, as far as given.
 	flags map[string]string
@@ -22,6 +24,8 @@ type sources struct {
 	// file named by --config or FAILBACK_HOOK_CONFIG; empty for defaultFile.
 	file        string
 	defaultFile string
+	// lookup asks DNS; nil for the system's resolver.
+	lookup lookupSRV
 }
 
 // configuration is the outcome: values, and where each came from.
@@ -29,16 +33,36 @@ type configuration struct {
 	settings settings
 	// origin by key: "--scope", "env FAILBACK_HOOK_SCOPE", "/etc/x.yml:3", "default".
 	origin map[string]string
+	// own are the keys that this program's own configuration gives.
+	own map[string]bool
 	// file that was read; empty for none.
 	file     string
 	warnings []string
+	// refused says why the etcd of Patroni's configuration cannot be asked.
+	refused error
 }
 
 // load reads all sources. Every error is an *inputError; all of them are
 // reported together. Whether what is required is there is for check to say:
 // a callback may bring the scope.
+//
+// Where Patroni's configuration is to be read is known only when everything
+// stronger has been: so all is read once more with it below.
 func load(src sources) (*configuration, error) {
-	c := &configuration{origin: make(map[string]string)}
+	c, err := loadOver(src, nil)
+	if err != nil || c.settings.PatroniConfig == "" {
+		return c, err
+	}
+	layer, err := patroniBelow(c, src)
+	if err != nil {
+		return nil, &inputError{err: err}
+	}
+	return loadOver(src, layer)
+}
+
+// loadOver reads all sources but Patroni's configuration, which comes as a layer.
+func loadOver(src sources, patroni *patroniLayer) (*configuration, error) {
+	c := &configuration{origin: make(map[string]string), own: make(map[string]bool)}
 	var errs []error
 	note := func(row setting, text, origin string) {
 		if err := row.assign(&c.settings, text); err != nil {
@@ -55,10 +79,17 @@ func load(src sources) (*configuration, error) {
 		c.origin[row.key] = "default"
 	}
 	for _, row := range table {
+		if patroni != nil && patroni.endpoints && strings.HasPrefix(row.key, "etcd.") {
+			continue
+		}
 		if name, text := row.foreignValue(src.env); text != "" {
 			note(row, text, "env "+name)
 		}
 	}
+	if patroni != nil {
+		errs = append(errs, patroni.apply(c))
+	}
+	below := maps.Clone(c.origin)
 	if err := c.readFile(src); err != nil {
 		errs = append(errs, err)
 	}
@@ -78,9 +109,12 @@ func load(src sources) (*configuration, error) {
 			note(row, text, "--"+row.flag())
 		}
 	}
+	for key, origin := range c.origin {
+		c.own[key] = origin != below[key]
+	}
 	c.warnUnknownEnv(src.env)
-	if len(errs) > 0 {
-		return nil, &inputError{err: errors.Join(errs...)}
+	if err := errors.Join(errs...); err != nil {
+		return nil, &inputError{err: err}
 	}
 	return c, nil
 }

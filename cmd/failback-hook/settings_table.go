@@ -9,6 +9,8 @@ func settingTable() []setting {
 
 func clusterSettings() []setting {
 	return []setting{
+		{key: "patroni_config", field: func(s *settings) any { return &s.PatroniConfig },
+			help: "Patroni's file, or directory of files, that gives what is not set here; env: its environment"},
 		{key: "scope", field: func(s *settings) any { return &s.Scope }, required: true,
 			help: "name of the cluster, as its manager calls it"},
 		{key: "namespace", field: func(s *settings) any { return &s.Namespace }, def: "/service/",

@@ -109,6 +109,7 @@ func TestForeignEnvironment(t *testing.T) {
 // TestEverySetting sets each row by each of its doors, so that no row can be
 // wired to another row's field.
 func TestEverySetting(t *testing.T) {
+	silent := writeConfig(t, "watchdog: {mode: off}\n") // a Patroni's that sets nothing here
 	sample := func(row setting) string {
 		switch row.field(new(settings)).(type) {
 		case *bool:
@@ -119,6 +120,9 @@ func TestEverySetting(t *testing.T) {
 			return "42s"
 		case *[]string:
 			return "one,two"
+		}
+		if row.key == "patroni_config" {
+			return silent
 		}
 		if len(row.oneOf) > 0 {
 			return row.oneOf[len(row.oneOf)-1]
