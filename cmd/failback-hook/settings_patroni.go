@@ -114,9 +114,6 @@ func patroniBelow(own *configuration, src sources) (*patroniLayer, error) {
 	}
 	layer.settings = slices.DeleteFunc(layer.settings, func(s patroniconf.Setting) bool { return own.decides(s.Key) })
 	layer.endpoints = slices.ContainsFunc(layer.settings, func(s patroniconf.Setting) bool { return s.Key == "etcd.endpoints" })
-	if layer.refused != nil {
-		layer.warnings = append(layer.warnings, layer.refused.Error())
-	}
 	return layer, nil
 }
 

@@ -27,6 +27,9 @@ func (p *program) configShow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if conf.refused != nil {
+		conf.warnings = append(conf.warnings, conf.refused.Error())
+	}
 	var shown []shownSetting
 	for _, row := range settingTable() {
 		origin := conf.origin[row.key]
