@@ -61,6 +61,8 @@ type scene struct {
 	conninfo string
 	lines    string
 	env      []string
+	// patroni is a file of Patroni's in the place of the configuration file.
+	patroni string
 	// said is everything that runs have printed.
 	said strings.Builder
 }
@@ -130,7 +132,11 @@ source:
 // command is the program, ready to be started, in an environment of its own.
 func (s *scene) command(ctx context.Context, t *testing.T, n *rewindtest.Node, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, os.Getenv(programEnv), append([]string{"--config", s.config(t, n)}, args...)...)
+	configuration := []string{"--patroni-config", s.patroni}
+	if s.patroni == "" {
+		configuration = []string{"--config", s.config(t, n)}
+	}
+	cmd := exec.CommandContext(ctx, os.Getenv(programEnv), append(configuration, args...)...)
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + s.dir, "XDG_STATE_HOME=" + s.stateHome(), "LC_ALL=C",
 		// What is refused is wanted at once; tests of waiting say how long.

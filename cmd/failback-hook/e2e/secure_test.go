@@ -18,7 +18,7 @@ const (
 	superuserPassword = "vB7-postgres-secret"
 )
 
-var secrets = []string{userPassword, etcdPassword, superuserPassword}
+var secrets = []string{userPassword, etcdPassword, superuserPassword, replicatorPassword}
 
 // TestTLSAndCertificates: etcd by TLS with a client certificate, a user and a
 // password that may not do more than the README asks for; PostgreSQL by
