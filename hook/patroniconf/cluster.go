@@ -74,24 +74,23 @@ func (t *translation) configFile() {
 // restoreCommand: a recovery parameter among the server's parameters makes
 // Patroni forget the section recovery_conf.
 func (t *translation) restoreCommand() {
-	parameters := t.section("postgresql", "parameters")
-	if parameters != nil {
-		recovery := false
-		for _, name := range sortedKeys(parameters) {
-			if !slices.Contains(recoveryParameters(), strings.ToLower(name)) {
-				continue
-			}
-			recovery = true
+	recovery, command := false, ""
+	if parameters := t.section("postgresql", "parameters"); parameters != nil {
+		for _, name := range sortedKeys(parameters) { // of several spellings the last is the lower case one
+			recovery = recovery || slices.Contains(recoveryParameters(), strings.ToLower(name))
 			if strings.EqualFold(name, "restore_command") {
-				n := parameters.get(name)
-				t.set("postgresql.restore_command", t.textOf(n, "postgresql.parameters."+name), n)
+				command = name
 			}
-		}
-		if recovery {
-			return
 		}
 	}
-	t.copy("postgresql.restore_command", "postgresql", "recovery_conf", "restore_command")
+	switch {
+	case command != "":
+		t.copy("postgresql.restore_command", "postgresql", "parameters", command)
+	case recovery:
+		// Patroni does not look any further.
+	default:
+		t.copy("postgresql.restore_command", "postgresql", "recovery_conf", "restore_command")
+	}
 }
 
 // recoveryParameters are those that were in recovery.conf before PostgreSQL 12.

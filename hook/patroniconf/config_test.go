@@ -199,6 +199,7 @@ func TestServer(t *testing.T) {
 		{"recovery_conf", "postgresql: {recovery_conf: {restore_command: get}}\n", "postgresql.restore_command", "get"},
 		{"which another recovery parameter hides", "postgresql: {recovery_conf: {restore_command: get}, parameters: {recovery_end_command: x}}\n",
 			"postgresql.restore_command", ""},
+		{"in two spellings", "postgresql: {parameters: {restore_command: get, RESTORE_COMMAND: x}}\n", "postgresql.restore_command", "get"},
 		{"but no other parameter", "postgresql: {recovery_conf: {restore_command: get}, parameters: {port: 1}}\n", "postgresql.restore_command", "get"},
 		{"slots of the file do not count", "postgresql: {use_slots: false}\n", "replication.slots", ""},
 		{"group of a database that is none", "scope: s\ncitus: {group: 1}\n", "scope", "s"},

@@ -120,6 +120,9 @@ func (t *translation) etcd3() {
 	default:
 		secure = t.byHosts()
 	}
+	if t.refused != nil {
+		return
+	}
 	if login.username != "" && login.password != "" {
 		t.set("etcd.username", login.username, login.from)
 		t.set("etcd.password", login.password, login.from)
@@ -160,38 +163,26 @@ func (t *translation) byURL(login *login3) (secure bool) {
 	return u.Scheme == "https"
 }
 
-// byHosts reads hosts, a list or text with commas, or else host.
+// byHosts reads hosts, a list or text with commas, or else host. The port beside
+// them counts for one host before its own, for several after theirs.
 func (t *translation) byHosts() (secure bool) {
 	protocol := cmp.Or(t.text("etcd3", "protocol"), "http")
 	if protocol != "http" && protocol != "https" {
 		t.fail(t.root.get("etcd3", "protocol"), "etcd3.protocol: want http or https")
 		return false
 	}
-	port := t.text("etcd3", "port")
-	var list []string
-	from := t.root.get("etcd3", "hosts")
-	switch {
-	case from != nil && from.kind == kindList:
-		for _, item := range from.items {
-			list = append(list, t.textOf(item, "etcd3.hosts"))
-		}
-	case from != nil:
-		list = strings.Split(t.text("etcd3", "hosts"), ",")
-	default:
-		if from = t.root.get("etcd3", "host"); from != nil {
-			host := t.text("etcd3", "host")
-			if port != "" { // of one host the port beside it counts, of several that in the address
-				host, _ = splitPort(host)
-			}
-			list = []string{host}
-		}
-	}
+	list, from := t.hosts()
+	beside, single := t.text("etcd3", "port"), t.root.get("etcd3", "hosts") == nil
 	var endpoints []string
 	for _, address := range list {
-		if address = strings.TrimSpace(address); address != "" {
-			host, own := splitPort(address)
-			endpoints = append(endpoints, protocol+"://"+hostPort(host, cmp.Or(own, port)))
+		if address = strings.TrimSpace(address); address == "" {
+			continue
 		}
+		host, port := splitPort(address)
+		if port == "" || single && beside != "" {
+			port = beside
+		}
+		endpoints = append(endpoints, protocol+"://"+hostPort(host, port))
 	}
 	if len(endpoints) > 0 {
 		t.endpoints(endpoints, from)
@@ -199,6 +190,21 @@ func (t *translation) byHosts() (secure bool) {
 		t.refuse(errors.New(t.root.keys["etcd3"].from + ": etcd3: has none of hosts, host, url, proxy and srv"))
 	}
 	return protocol == "https"
+}
+
+// hosts are the addresses as they are written.
+func (t *translation) hosts() (list []string, from *node) {
+	from = t.root.get("etcd3", "hosts")
+	switch {
+	case from == nil:
+		return []string{t.text("etcd3", "host")}, t.root.get("etcd3", "host")
+	case from.kind != kindList:
+		return strings.Split(t.text("etcd3", "hosts"), ","), from
+	}
+	for _, item := range from.items {
+		list = append(list, t.textOf(item, "etcd3.hosts"))
+	}
+	return list, from
 }
 
 func (t *translation) endpoints(list []string, from *node) {

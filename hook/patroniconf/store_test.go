@@ -32,6 +32,8 @@ func TestEtcd3(t *testing.T) {
 		{"hosts before host", "{hosts: a, host: b}", m{"endpoints": "http://a:2379"}},
 		{"spaces and empty ones", "hosts: ' a:1 , ,b '", m{"endpoints": "http://a:1 http://b:2379"}},
 		{"IPv6", "hosts: ['[::1]:5', '[::2]']", m{"endpoints": "http://[::1]:5 http://[::2]:2379"}},
+		{"IPv6 with a port beside it", "{host: '[::1]:5', port: 6}", m{"endpoints": "http://[::1]:6"}},
+		{"IPv6 with the port beside it", "{host: '[::1]:5', port: 6}", m{"endpoints": "http://[::1]:6"}},
 		{"url", "{url: 'https://h', cacert: /ca, host: x, protocol: http}", m{"endpoints": "https://h:2379", "cacert": "/ca"}},
 		{"url with its user, before the section's", "{url: 'http://u:p%40@h:1', username: a, password: b}",
 			m{"endpoints": "http://h:1", "username": "u", "password": "p@"}},
@@ -120,7 +122,8 @@ func TestOtherStores(t *testing.T) {
 // address of this program's own must not be taken for Patroni's.
 func TestNoStore(t *testing.T) {
 	for text, want := range map[string]string{
-		"scope: s\n":                              "no store is named",
+		"scope: s\n": "no store is named",
+		"etcd3: {protocol: https, cacert: /ca}\n": "p.yml:1: etcd3: has none of hosts",
 		"etcd3: {}\n":                             "p.yml:1: etcd3: has none of hosts",
 		"etcd3: {hosts: ''}\n":                    "p.yml:1: etcd3: has none of hosts",
 		"etcd3: {host: h}\nnamespace: ''\n":       "p.yml:2: namespace: is empty",
