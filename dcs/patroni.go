@@ -118,10 +118,30 @@ func parseConfig(value []byte) (Config, error) {
 	if section := top["postgresql"]; section != nil {
 		if postgresql, err := object(section); err == nil {
 			c.UseSlots = truth(postgresql["use_slots"], true)
+			c.RestoreCommand = restoreCommand(postgresql)
 		}
 	}
 	c.StandbyCluster = isStandbyCluster(top["standby_cluster"])
 	return c, nil
+}
+
+// restoreCommand is the server parameter of that name, or else the one in the
+// section for recovery; empty for what is no command.
+func restoreCommand(postgresql map[string]json.RawMessage) string {
+	for _, section := range []string{"parameters", "recovery_conf"} {
+		settings, err := object(postgresql[section])
+		if err != nil {
+			continue
+		}
+		for name, value := range settings {
+			var command string
+			if strings.EqualFold(name, "restore_command") && json.Unmarshal(value, &command) == nil &&
+				command != "" && !strings.Contains(command, "\x00") {
+				return command
+			}
+		}
+	}
+	return ""
 }
 
 // isStandbyCluster applies Patroni's rule: an object that says where the

@@ -157,12 +157,17 @@ func TestParseConfig(t *testing.T) {
 		`{"standby_cluster":{}}`:     {UseSlots: true},
 		`{"standby_cluster":null}`:   {UseSlots: true},
 		`{"standby_cluster":"host"}`: {UseSlots: true},
-		`{"standby_cluster":{"host":"","port":null}}`:    {UseSlots: true},
-		`{"standby_cluster":{"host":"a"}}`:               {UseSlots: true, StandbyCluster: true},
-		`{"standby_cluster":{"port":5432}}`:              {UseSlots: true, StandbyCluster: true},
-		`{"standby_cluster":{"restore_command":"cp"}}`:   {UseSlots: true, StandbyCluster: true},
-		`{"postgresql":{"use_slots":false}}`:             {},
-		`{"postgresql":{"use_slots":"off"},"pause":"1"}`: {Paused: true},
+		`{"standby_cluster":{"host":"","port":null}}`:                                                   {UseSlots: true},
+		`{"standby_cluster":{"host":"a"}}`:                                                              {UseSlots: true, StandbyCluster: true},
+		`{"standby_cluster":{"port":5432}}`:                                                             {UseSlots: true, StandbyCluster: true},
+		`{"standby_cluster":{"restore_command":"cp"}}`:                                                  {UseSlots: true, StandbyCluster: true},
+		`{"postgresql":{"use_slots":false}}`:                                                            {},
+		`{"postgresql":{"parameters":{"Restore_Command":"a"},"recovery_conf":{"restore_command":"b"}}}`: {UseSlots: true, RestoreCommand: "a"},
+		`{"postgresql":{"parameters":{"restore_command":""},"recovery_conf":{"restore_command":"b"}}}`:  {UseSlots: true, RestoreCommand: "b"},
+		`{"postgresql":{"parameters":"x","recovery_conf":{"restore_command":"b"}}}`:                     {UseSlots: true, RestoreCommand: "b"},
+		`{"postgresql":{"recovery_conf":{"restore_command":7}}}`:                                        {UseSlots: true},
+		`{"postgresql":{"recovery_conf":{"restore_command":"a\u0000"}}}`:                                {UseSlots: true},
+		`{"postgresql":{"use_slots":"off"},"pause":"1"}`:                                                {Paused: true},
 	} {
 		top, err := parse(map[string]string{"config": value})
 		if err != nil {

@@ -93,6 +93,9 @@ type Config struct {
 	Paused bool `json:"paused,omitempty"`
 	// UseSlots is the manager's postgresql.use_slots; true when not said.
 	UseSlots bool `json:"use_slots"`
+	// RestoreCommand is the manager's restore_command for all nodes; a shell
+	// command, which may hold a secret.
+	RestoreCommand string `json:"-"`
 	// StandbyCluster: this cluster follows a primary outside of it.
 	StandbyCluster bool `json:"standby_cluster,omitempty"`
 }

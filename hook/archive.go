@@ -19,13 +19,19 @@ func (r *run) restoreCommand(ctx context.Context) string {
 	switch r.cfg.RestoreCommand {
 	case RestoreNever:
 		return ""
-	case RestoreAuto:
+	case RestoreAuto, RestoreCluster:
 	default:
 		return r.cfg.RestoreCommand
 	}
 	command, err := serverSetting(ctx, r.cfg, r.facts.Local.Major, "restore_command")
 	if err != nil {
 		r.warn("the server's restore_command is not known, WAL that is gone here will not be looked for in the archive: %v", err)
+	}
+	// A manager writes the setting for a standby alone: the configuration of a
+	// primary that has crashed lacks it. What etcd says is run only where that
+	// was asked for.
+	if command == "" && r.cfg.RestoreCommand == RestoreCluster {
+		command = r.facts.Topology.Config.RestoreCommand
 	}
 	return command
 }

@@ -35,11 +35,19 @@ func TestRestoreCommand(t *testing.T) {
 		must(t, os.Rename(filepath.Join(n.Dir, "global/pg_control"), filepath.Join(n.Dir, "global/away")))
 		check("of a directory that cannot start", command, 0)
 
+		r.facts.Topology.Config.RestoreCommand = "the cluster's"
+		r.cfg.RestoreCommand = RestoreCluster
+		check("of the server before the cluster's", command, 0)
+
 		elsewhere := filepath.Join(t.TempDir(), "other.conf")
 		must(t, os.WriteFile(elsewhere, []byte("restore_command = 'other'\n"), 0o644))
 		must(t, os.WriteFile(filepath.Join(n.Dir, "postgresql.auto.conf"), nil, 0o600))
 		r.cfg.ConfigFile = elsewhere
 		check("in a file elsewhere", "other", 0)
+		must(t, os.WriteFile(elsewhere, nil, 0o644))
+		check("the cluster's where the server has none", "the cluster's", 0)
+		r.cfg.RestoreCommand = RestoreAuto
+		check("but not unasked", "", 0)
 		must(t, os.WriteFile(elsewhere, []byte("no such setting = 1\n"), 0o644))
 		check("in a file with errors", "", 1)
 

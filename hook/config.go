@@ -27,7 +27,8 @@ type Config struct {
 	ConfigFile string
 	// RestoreCommand fetches WAL from the archive that this node or the leader
 	// no longer has: a shell command as the server's restore_command;
-	// RestoreAuto takes the server's, RestoreNever none.
+	// RestoreAuto takes the server's, RestoreCluster where that is none the one
+	// that the cluster's manager keeps in etcd, RestoreNever none.
 	RestoreCommand string
 	// SourceConninfo is what connects to any leader but for host and port:
 	// user, password or passfile, dbname, TLS options. The database is
@@ -96,8 +97,9 @@ const (
 
 // The values of Config.RestoreCommand that are no commands.
 const (
-	RestoreAuto  = "auto"
-	RestoreNever = "never"
+	RestoreAuto    = "auto"
+	RestoreCluster = "cluster"
+	RestoreNever   = "never"
 )
 
 // The values of Config.Slots.

@@ -82,7 +82,7 @@ func serverSettings() []setting {
 		{key: "postgresql.start_log", flagName: "start-log", field: func(s *settings) any { return &s.PostgreSQL.StartLog }, def: "log/failback-hook-start.log",
 			help: "file for what the server prints before its own log begins"},
 		{key: "postgresql.restore_command", flagName: "restore-command", field: func(s *settings) any { return &s.PostgreSQL.RestoreCommand }, def: "auto",
-			help: "shell command that fetches missing WAL from the archive; auto: the server's own; never"},
+			help: "shell command that fetches missing WAL from the archive; auto: the server's own; cluster: or else the manager's in etcd; never"},
 		{key: "postgresql.stream_timeout", flagName: "stream-timeout", field: func(s *settings) any { return &s.PostgreSQL.StreamTimeout }, def: "60s",
 			help: "how long the node may take until it streams"},
 		{key: "postgresql.settle_timeout", flagName: "settle-timeout", field: func(s *settings) any { return &s.PostgreSQL.SettleTimeout }, def: "5s",

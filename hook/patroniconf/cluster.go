@@ -71,6 +71,10 @@ func (t *translation) configFile() {
 	t.set("postgresql.config_file", path.Join(configDir, base+".conf"), from)
 }
 
+// fromCluster is the value of postgresql.restore_command for what Patroni keeps
+// in etcd for all nodes, which counts where the file says nothing.
+const fromCluster = "cluster"
+
 // restoreCommand: a recovery parameter among the server's parameters makes
 // Patroni forget the section recovery_conf.
 func (t *translation) restoreCommand() {
@@ -88,8 +92,10 @@ func (t *translation) restoreCommand() {
 		t.copy("postgresql.restore_command", "postgresql", "parameters", command)
 	case recovery:
 		// Patroni does not look any further.
-	default:
+	case t.section("postgresql", "recovery_conf") != nil:
 		t.copy("postgresql.restore_command", "postgresql", "recovery_conf", "restore_command")
+	default:
+		t.set("postgresql.restore_command", fromCluster, t.root.get("postgresql"))
 	}
 }
 

@@ -58,7 +58,9 @@ func TestDebian(t *testing.T) {
 		"postgresql.data_dir":    {"/var/lib/postgresql/15/main", "debian.yml:29"},
 		"postgresql.bin_dir":     {"/usr/lib/postgresql/15/bin", "debian.yml:30"},
 		"postgresql.config_file": {"/etc/postgresql/15/main/postgresql.conf", "debian.yml:31"},
-		"source.conninfo":        {"user=postgres", "debian.yml:37"},
+		// Where the file says nothing, what all nodes have in etcd counts.
+		"postgresql.restore_command": {"cluster", "debian.yml:23"},
+		"source.conninfo":            {"user=postgres", "debian.yml:37"},
 		"replication.conninfo": {
 			`user=replicator password='r3p pass\'word' dbname=postgres sslmode=prefer gssencmode=prefer channel_binding=prefer`, "debian.yml:34"},
 	}
@@ -109,12 +111,13 @@ func TestPatch(t *testing.T) {
 	}
 	env := map[string]string{"PATRONI_NAME": "m", "PATRONI_SUPERUSER_SSLMODE": "require", "PATRONI_SCOPE": "", "PATRONI_POSTGRESQL_BIN_DIR": "/b2"}
 	want := said{
-		"scope":               {"a", "00.yml:1"},
-		"name":                {"m", "env PATRONI_NAME"},
-		"etcd.endpoints":      {"http://c:3", "10.yml:2"},
-		"postgresql.data_dir": {"/b", "10.yml:4"},
-		"postgresql.bin_dir":  {"/b2", "env PATRONI_POSTGRESQL_BIN_DIR"},
-		"source.conninfo":     {"user=s password=x sslmode=require", "00.yml:4"},
+		"scope":                      {"a", "00.yml:1"},
+		"name":                       {"m", "env PATRONI_NAME"},
+		"etcd.endpoints":             {"http://c:3", "10.yml:2"},
+		"postgresql.data_dir":        {"/b", "10.yml:4"},
+		"postgresql.bin_dir":         {"/b2", "env PATRONI_POSTGRESQL_BIN_DIR"},
+		"postgresql.restore_command": {"cluster", "00.yml:4"},
+		"source.conninfo":            {"user=s password=x sslmode=require", "00.yml:4"},
 	}
 	if diff := cmp.Diff(want, settingsOf(mustRead(t, files, env))); diff != "" {
 		t.Error(diff)
@@ -139,9 +142,10 @@ func TestEnvironmentAlone(t *testing.T) {
 		"etcd.cacert":    {"/ca", "env PATRONI_ETCD3_CACERT"}, "etcd.cert": {"/pair", "env PATRONI_ETCD3_CERT"}, "etcd.key": {"/pair", "env PATRONI_ETCD3_CERT"},
 		"etcd.username": {"u", "env PATRONI_ETCD3_PASSWORD"}, "etcd.password": {"p", "env PATRONI_ETCD3_PASSWORD"},
 		"postgresql.data_dir": {"/d", "env PATRONI_POSTGRESQL_DATA_DIR"}, "postgresql.bin_dir": {"/b", "env PATRONI_POSTGRESQL_BIN_DIR"},
-		"postgresql.config_file": {"/c/postgresql.conf", "env PATRONI_POSTGRESQL_CONFIG_DIR"},
-		"source.conninfo":        {"user=rw password=0123 sslnegotiation=direct", "env PATRONI_REWIND_USERNAME"},
-		"replication.conninfo":   {"user=rep gssencmode=disable dbname=postgres sslmode=prefer channel_binding=prefer", "env PATRONI_REPLICATION_USERNAME"},
+		"postgresql.config_file":     {"/c/postgresql.conf", "env PATRONI_POSTGRESQL_CONFIG_DIR"},
+		"postgresql.restore_command": {"cluster", "env PATRONI_POSTGRESQL_CONFIG_DIR"},
+		"source.conninfo":            {"user=rw password=0123 sslnegotiation=direct", "env PATRONI_REWIND_USERNAME"},
+		"replication.conninfo":       {"user=rep gssencmode=disable dbname=postgres sslmode=prefer channel_binding=prefer", "env PATRONI_REPLICATION_USERNAME"},
 	}
 	if diff := cmp.Diff(want, settingsOf(c)); diff != "" {
 		t.Error(diff)
@@ -200,6 +204,8 @@ func TestServer(t *testing.T) {
 		{"which another recovery parameter hides", "postgresql: {recovery_conf: {restore_command: get}, parameters: {recovery_end_command: x}}\n",
 			"postgresql.restore_command", ""},
 		{"in two spellings", "postgresql: {parameters: {restore_command: get, RESTORE_COMMAND: x}}\n", "postgresql.restore_command", "get"},
+		{"a section that has none", "postgresql: {recovery_conf: {}}\n", "postgresql.restore_command", ""},
+		{"nothing here", "postgresql: {parameters: {port: 1}}\n", "postgresql.restore_command", "cluster"},
 		{"but no other parameter", "postgresql: {recovery_conf: {restore_command: get}, parameters: {port: 1}}\n", "postgresql.restore_command", "get"},
 		{"slots of the file do not count", "postgresql: {use_slots: false}\n", "replication.slots", ""},
 		{"group of a database that is none", "scope: s\ncitus: {group: 1}\n", "scope", "s"},
