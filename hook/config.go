@@ -35,6 +35,10 @@ type Config struct {
 	// DefaultDatabase and the connect timeout DefaultConnectTimeout where it
 	// says nothing else.
 	SourceConninfo string
+	// PrivilegedConninfo is the same for what that user may not ask the leader or
+	// do on it: to see who streams, to make a slot. Nobody does it when empty.
+	// Nothing is fetched by this login.
+	PrivilegedConninfo string
 	// ReplicationConninfo is the same for primary_conninfo; SourceConninfo's
 	// login and TLS options when empty.
 	ReplicationConninfo string
@@ -236,7 +240,8 @@ func preservable(p string) bool {
 
 func (c Config) validateConnections(v *validation) {
 	for key, conninfo := range map[string]string{
-		"source.conninfo": c.SourceConninfo, "replication.conninfo": c.ReplicationConninfo,
+		"source.conninfo": c.SourceConninfo, "source.privileged_conninfo": c.PrivilegedConninfo,
+		"replication.conninfo": c.ReplicationConninfo,
 	} {
 		if _, err := pg.ParseConninfo(conninfo); err != nil {
 			v.require(false, key, "%v", err)

@@ -16,9 +16,14 @@ import (
 // is taken out, as the choice has been made: a target_session_attrs could only
 // hide what the server says of its role.
 func (c Config) sourceConninfo(m dcs.Member) (string, error) {
-	ci, err := pg.ParseConninfo(c.SourceConninfo)
+	return atLeader("source.conninfo", c.SourceConninfo, m)
+}
+
+// atLeader is a login of the setting of that name, at that member's address.
+func atLeader(key, login string, m dcs.Member) (string, error) {
+	ci, err := pg.ParseConninfo(login)
 	if err != nil {
-		return "", fmt.Errorf("read source.conninfo: %w: %w", ErrConfig, err)
+		return "", fmt.Errorf("read %s: %w: %w", key, ErrConfig, err)
 	}
 	ci = ci.Without("hostaddr", "target_session_attrs", "load_balance_hosts")
 	ci = atMember(ci, m)

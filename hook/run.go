@@ -33,6 +33,8 @@ type run struct {
 	atWork  bool
 	// done: the directory was rewound, or made a standby, by this run.
 	done bool
+	// privileged: the user of source.conninfo was found to lack a privilege.
+	privileged bool
 	// slotOn is the leader on which this run made the slot slotName; empty for none.
 	slotOn, slotName string
 }
@@ -147,8 +149,30 @@ func (r *run) look(ctx context.Context) (Decision, error) {
 
 // withServer connects to a member's server for as long as fn takes. No
 // connection is kept over the work: it may take hours, and firewalls forget.
+//
+// What the user lacks the privilege for is done once more as the privileged one,
+// where there is one, and from then on everything that fn is for. A login that
+// is refused then says less than the privilege that is missing.
 func (r *run) withServer(ctx context.Context, m dcs.Member, fn func(Server) error) error {
-	conninfo, err := r.cfg.sourceConninfo(m)
+	var lacking error
+	if !r.privileged {
+		lacking = r.asUser(ctx, "source.conninfo", r.cfg.SourceConninfo, m, fn)
+		if !errors.Is(lacking, rewind.ErrSourcePrivilege) || r.cfg.PrivilegedConninfo == "" {
+			return lacking
+		}
+		r.log.Info("asking the leader as the user of source.privileged_conninfo", zap.Error(lacking))
+	}
+	err := r.asUser(ctx, "source.privileged_conninfo", r.cfg.PrivilegedConninfo, m, fn)
+	if lacking != nil && errors.Is(err, rewind.ErrSourceAuth) {
+		return fmt.Errorf("%w (and source.privileged_conninfo: %v)", lacking, err) //nolint:errorlint // the first one decides
+	}
+	r.privileged = true
+	return err
+}
+
+// asUser connects by one login.
+func (r *run) asUser(ctx context.Context, key, login string, m dcs.Member, fn func(Server) error) error {
+	conninfo, err := atLeader(key, login, m)
 	if err != nil {
 		return err
 	}

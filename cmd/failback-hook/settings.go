@@ -36,9 +36,10 @@ type settings struct {
 		SettleTimeout               time.Duration
 	}
 	Source struct {
-		Conninfo    string
-		Connections int
-		Silence     time.Duration
+		Conninfo           string
+		PrivilegedConninfo string
+		Connections        int
+		Silence            time.Duration
 	}
 	Replication struct {
 		Conninfo, Slots string

@@ -62,8 +62,11 @@ func (c *configuration) checkParts() error {
 		}
 		errs = append(errs, fmt.Errorf("%s (%s): %s", field.Key, from, field.Problem))
 	}
-	if err := source.CheckConninfo(c.settings.Source.Conninfo); err != nil && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("source.conninfo (%s): %w", c.origin["source.conninfo"], err))
+	for _, key := range []string{"source.conninfo", "source.privileged_conninfo"} {
+		login, _ := settingsByKey()[key].field(&c.settings).(*string)
+		if err := source.CheckConninfo(*login); err != nil && len(errs) == 0 {
+			errs = append(errs, fmt.Errorf("%s (%s): %w", key, c.origin[key], err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -132,6 +135,7 @@ func (s *settings) hookConfig(version string) hook.Config {
 		ConfigFile:          s.PostgreSQL.ConfigFile,
 		RestoreCommand:      s.PostgreSQL.RestoreCommand,
 		SourceConninfo:      s.Source.Conninfo,
+		PrivilegedConninfo:  s.Source.PrivilegedConninfo,
 		ReplicationConninfo: s.Replication.Conninfo,
 		Slots:               s.Replication.Slots,
 		Control:             s.PostgreSQL.Control,

@@ -82,6 +82,7 @@ func settingGroups() [][]string {
 	return [][]string{
 		{"etcd.username", "etcd.password", "etcd.password_file"},
 		{"etcd.cert", "etcd.key"},
+		{"source.conninfo", "source.privileged_conninfo"},
 	}
 }
 

@@ -95,6 +95,8 @@ func workSettings() []setting {
 	return []setting{
 		{key: "source.conninfo", conninfo: true, field: func(s *settings) any { return &s.Source.Conninfo },
 			help: "how to connect to any leader but for host and port: user=… sslmode=…"},
+		{key: "source.privileged_conninfo", conninfo: true, field: func(s *settings) any { return &s.Source.PrivilegedConninfo },
+			help: "the same for what that user may not: to see who streams, to make a slot; nobody when empty"},
 		{key: "source.connections", field: func(s *settings) any { return &s.Source.Connections }, def: "4",
 			help: "connections that fetch at the same time"},
 		{key: "source.silence", field: func(s *settings) any { return &s.Source.Silence }, def: "60s",

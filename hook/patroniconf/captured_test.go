@@ -54,7 +54,7 @@ func inPatroniWords(t *testing.T, c *Config) map[string]any {
 	all := map[string]any{}
 	for key, value := range settingsOf(c) {
 		all[key] = value[0]
-		if !strings.HasSuffix(key, ".conninfo") {
+		if !strings.HasSuffix(key, "conninfo") {
 			continue
 		}
 		parsed, err := pg.ParseConninfo(value[0])

@@ -126,9 +126,12 @@ type login struct {
 // logins translates who logs in to the leader: to fetch from it as the rewind
 // user, else as the superuser, as Patroni's pg_rewind does; and for streaming.
 func (t *translation) logins() {
-	fetch := t.login("rewind")
-	if fetch.node == nil {
-		fetch = t.login("superuser")
+	fetch, superuser := t.login("rewind"), t.login("superuser")
+	switch {
+	case fetch.node == nil:
+		fetch = superuser
+	case superuser.node != nil:
+		t.privileged(superuser)
 	}
 	if fetch.node != nil {
 		t.set("source.conninfo", t.conninfo(fetch).String(), fetch.node)
@@ -150,6 +153,18 @@ func (t *translation) logins() {
 		ci.Set("krbsrvname", name)
 	}
 	t.set("replication.conninfo", ci.String(), replication.node)
+}
+
+// privileged: Patroni lets its rewind user read files and no more, so that it is
+// for the superuser to see who streams. One without a password or a certificate
+// is for this node's own socket, and no login anywhere else.
+func (t *translation) privileged(superuser login) {
+	ci := t.conninfo(superuser)
+	_, password := ci.Get("password")
+	_, cert := ci.Get("sslcert")
+	if password || cert {
+		t.set("source.privileged_conninfo", ci.String(), superuser.node)
+	}
 }
 
 // login finds the section of a role, in today's place or in that of old.

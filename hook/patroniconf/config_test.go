@@ -88,6 +88,7 @@ func TestTLS(t *testing.T) {
 		"postgresql.restore_command": {"get %f %p", "tls.yml:52"},
 		"source.conninfo": {"user=rewind_user password=RW-secret sslmode=verify-full sslcert=/etc/pki/rw.crt sslkey=/etc/pki/rw.key " +
 			"sslpassword=KEY-secret sslrootcert=/etc/pki/ca.crt channel_binding=require dbname=app", "tls.yml:35"},
+		"source.privileged_conninfo": {"user=postgres password=SU-secret dbname=app", "tls.yml:44"},
 		"replication.conninfo": {"user=rep sslmode=require sslrootcert=/etc/pki/ca.crt dbname=app gssencmode=prefer channel_binding=prefer krbsrvname=pg",
 			"tls.yml:45"},
 	}
@@ -196,6 +197,11 @@ func TestServer(t *testing.T) {
 		{"logins of old", "postgresql: {replication: {username: r}, superuser: {username: s}}\n", "source.conninfo", "user=s"},
 		{"no rewind user of old", "postgresql: {rewind: {username: w}, pg_rewind: {username: p}}\n", "source.conninfo", "user=p"},
 		{"superuser of old", "postgresql: {authentication: {replication: {username: r}}, pg_rewind: {username: p}}\n", "source.conninfo", "user=p"},
+		{"superuser for what the rewind user may not", "postgresql: {authentication: {rewind: {username: r}, superuser: {username: s, sslcert: /c}}}\n",
+			"source.privileged_conninfo", "user=s sslcert=/c"},
+		{"but not one of this node's socket", "postgresql: {authentication: {rewind: {username: r}, superuser: {username: s, password: }}}\n",
+			"source.privileged_conninfo", ""},
+		{"nor twice", "postgresql: {authentication: {superuser: {username: s, password: p}}}\n", "source.privileged_conninfo", ""},
 		{"no login at all", "postgresql: {data_dir: /d}\n", "source.conninfo", ""},
 		{"config_dir is data_dir", "postgresql: {data_dir: /d, config_dir: /d/}\n", "postgresql.config_file", ""},
 		{"another name of postgresql.conf", "postgresql: {data_dir: /d, config_base_name: pg}\n", "postgresql.config_file", "/d/pg.conf"},

@@ -13,6 +13,14 @@ import (
 // replicatorPassword is what Patroni's replication user logs in with.
 const replicatorPassword = "pN3-replicator-secret"
 
+// patroniRoles are those that Patroni makes. Its rewind user may execute four
+// functions, but see nobody in pg_stat_replication and make no slot.
+var patroniRoles = []string{
+	"CREATE ROLE replicator LOGIN REPLICATION PASSWORD '" + replicatorPassword + "'",
+	"ALTER ROLE rewind_user NOREPLICATION",
+	"REVOKE pg_monitor FROM rewind_user",
+}
+
 // TestPatroniConfig: a Patroni's configuration is all that the program is given,
 // with an etcd that wants TLS and a login, and servers that want passwords; what
 // of it comes by variables goes before the file. Nothing secret is printed.
@@ -22,7 +30,7 @@ func TestPatroniConfig(t *testing.T) {
 	s := newScene(t, rewindtest.Newest(t), rewindtest.Opts{
 		Seed: 167, Rows: 500, KillOld: true, Cluster: rewindtest.Options{Password: superuserPassword},
 		Before: func(old, _ *rewindtest.Node) error {
-			return old.Exec("CREATE ROLE replicator LOGIN REPLICATION PASSWORD '" + replicatorPassword + "'")
+			return old.Exec(patroniRoles...)
 		},
 	}, dcstest.WithTLS(ca.Server(t, nil)), dcstest.WithAuth("root-"+etcdPassword))
 	err := s.etcd.AddUser(t.Context(), "patroni", etcdPassword, dcstest.Grants{ReadWrite: []string{"/service/", lockPrefix}})

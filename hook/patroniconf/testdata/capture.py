@@ -158,6 +158,8 @@ def expected(config, local):
     fetch = auth.get('rewind', auth.get('superuser'))
     if fetch is not None:
         want['source.conninfo'] = login(fetch, dbname=database)
+    if 'rewind' in auth and any(auth.get('superuser', {}).get(k) for k in ('password', 'sslcert')):
+        want['source.privileged_conninfo'] = login(auth['superuser'], dbname=database)
     if auth.get('replication') is not None:
         want['replication.conninfo'] = login(auth['replication'], dbname=database or 'postgres', sslmode='prefer', gssencmode='prefer', channel_binding='prefer',
                                              krbsrvname=pg.get('krbsrvname'))
