@@ -27,9 +27,9 @@ func (r *run) restoreCommand(ctx context.Context) string {
 	if err != nil {
 		r.warn("the server's restore_command is not known, WAL that is gone here will not be looked for in the archive: %v", err)
 	}
-	// A manager writes the setting for a standby alone: the configuration of a
-	// primary that has crashed lacks it. What etcd says is run only where that
-	// was asked for.
+	// Patroni writes the setting when it starts a standby: the configuration of a
+	// primary that has never been one lacks it. What etcd says is run only where
+	// that was asked for.
 	if command == "" && r.cfg.RestoreCommand == RestoreCluster {
 		command = r.facts.Topology.Config.RestoreCommand
 	}
