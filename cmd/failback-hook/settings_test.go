@@ -185,7 +185,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 }
 
 func TestPasswordOnCommandLine(t *testing.T) {
-	for _, option := range []string{"--source-conninfo", "--replication-conninfo"} {
+	for _, option := range []string{"--source-conninfo", "--source-privileged-conninfo", "--replication-conninfo"} {
 		for _, conninfo := range []string{"user=a password=secret", "postgresql://a:secret@/x", "user=a sslpassword=secret"} {
 			got := run(t, nil, nil, append(node(), option, conninfo)...)
 			if got.code != exitUsage || !strings.Contains(got.stderr, option+": a password may not be given") ||
