@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"os"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // What the zero values of a LockRequest stand for.
 const (
-	DefaultLockTTL   = 30 * time.Second
-	DefaultLockLimit = 1
+	DefaultLockTTL       = 30 * time.Second
+	DefaultLockLimit     = 1
+	DefaultProgressEvery = 2 * time.Second
 )
 
 // LockRequest says what a lock is wanted for.
@@ -33,6 +32,13 @@ type LockRequest struct {
 	// TTL is how long the lock outlives its holder, in whole seconds rounded
 	// up; zero means DefaultLockTTL. etcd may make it longer.
 	TTL time.Duration
+	// Wait: where the lock cannot be had, wait for it in the queue. It is told
+	// at once, at each change and at least every second how things stand; an
+	// error from it ends the waiting. Nil: do not wait.
+	Wait func(Queued) error
+	// ProgressEvery is how often the record in etcd follows what Lock.Report is
+	// told, at most; zero means DefaultProgressEvery.
+	ProgressEvery time.Duration
 }
 
 // validate fills in the defaults and refuses what cannot be meant.
@@ -42,6 +48,9 @@ func (r *LockRequest) validate() error {
 	}
 	if r.TTL == 0 {
 		r.TTL = DefaultLockTTL
+	}
+	if r.ProgressEvery <= 0 {
+		r.ProgressEvery = DefaultProgressEvery
 	}
 	var errs []error
 	if r.Member == "" {
@@ -59,93 +68,129 @@ func (r *LockRequest) validate() error {
 	return errors.Join(errs...)
 }
 
-// record is the value of both keys.
-func (r LockRequest) record() (string, error) {
+// owner is the record of this process.
+func (r LockRequest) owner() Owner {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	value, err := json.Marshal(Owner{
+	return Owner{
 		Member: r.Member, Host: host, PID: os.Getpid(), Operation: r.Operation,
 		Leader: r.Leader.Name, Version: r.Version, Since: time.Now().UTC().Truncate(time.Millisecond),
-	})
-	return string(value), err
+	}
 }
 
 // Acquire takes the lock of a node together with one of the leader's slots, in
-// one transaction that holds only if the leader key is still req.Leader. It
-// does not wait: the error is ErrLeaderChanged, or a *LockedError with who
-// holds the node or, when all slots are taken, the first slot. On every error
-// nothing of ours is left in etcd, at the latest when the TTL is over.
+// one transaction that holds only if the leader key is still req.Leader and
+// nobody waits in front of us. Without req.Wait it does not wait: the error is
+// ErrLeaderChanged, or a *LockedError with who holds the node or, when all slots
+// are taken, the first slot, or who waits for it. On every error nothing of ours
+// is left in etcd, at the latest when the TTL is over.
 //
 // The caller must call Release.
 func (c *Client) Acquire(ctx context.Context, req LockRequest) (*Lock, error) {
 	if err := req.validate(); err != nil {
 		return nil, fmt.Errorf("acquire lock: %w", err)
 	}
-	value, err := req.record()
+	owner := req.owner()
+	record, err := json.Marshal(owner)
 	if err != nil {
 		return nil, fmt.Errorf("acquire lock: write record: %w", err)
 	}
-	keys := c.lockKeys(req.Member, req.Leader.Name)
-	// First only a look: a lock that is held costs no lease.
-	seen, err := c.look(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	if keys.slot, err = keys.refusal(seen, req.Leader, req.Limit); err != nil {
-		return nil, fmt.Errorf("acquire lock: %w", err)
-	}
-	lease, err := c.grant(ctx, req.TTL)
-	if err != nil {
-		return nil, err
-	}
-	keys, token, err := c.take(ctx, keys, lease.id, value, req)
-	if err != nil {
-		if rerr := c.revoke(ctx, lease.id); rerr != nil {
-			err = fmt.Errorf("%w; %w", err, rerr)
+	p := &pursuit{client: c, req: req, owner: owner, claim: claim{
+		keys: c.lockKeys(req.Member, req.Leader.Name), leader: req.Leader, limit: req.Limit,
+		queue: req.Wait != nil, record: string(record), state: claimLooking,
+	}}
+	if err := p.run(ctx); err != nil {
+		if p.lock != nil {
+			err = errors.Join(err, p.lock.Release(ctx))
 		}
 		return nil, err
 	}
-	return c.newLock(ctx, keys, token, lease, req.Leader), nil
+	return p.lock, nil
 }
 
-// look reads leader, node and slots at one revision.
-func (c *Client) look(ctx context.Context, keys lockKeys) (observed, error) {
-	resp, err := retry(ctx, c, "read lock", c.cfg.RequestTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return c.etcd.Txn(ctx).Then(keys.observe()...).Commit()
-	})
-	if err != nil {
-		return observed{}, err
+// pursuit drives a claim against etcd.
+type pursuit struct {
+	client *Client
+	req    LockRequest
+	owner  Owner
+	claim  claim
+	// lock is there, and its lease kept alive, as soon as there is a lease.
+	lock *Lock
+	line line
+}
+
+// run goes on until the lock is held.
+func (p *pursuit) run(ctx context.Context) error {
+	defer p.line.leave()
+	for p.claim.state != claimHeld {
+		var err error
+		switch p.claim.state {
+		case claimGranting:
+			err = p.grant(ctx)
+		case claimWaiting:
+			if err = p.line.wait(p.lock.Context()); err == nil {
+				p.claim = p.claim.again()
+			}
+		default:
+			err = p.ask(ctx)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	o, err := keys.readObserved(resp)
-	return o, c.wrap(ctx, "read lock", err)
+	p.lock.take(p.claim, p.owner, p.req.ProgressEvery)
+	return nil
 }
 
-// take puts both keys. Where another one was faster it goes for the next free
-// slot; each such round means that somebody else got one, so it ends.
-func (c *Client) take(ctx context.Context, keys lockKeys, lease clientv3.LeaseID, value string, req LockRequest) (lockKeys, int64, error) {
-	for {
-		free := append(keys.sameTerm(req.Leader),
-			clientv3.Compare(clientv3.CreateRevision(keys.node), "=", 0),
-			clientv3.Compare(clientv3.CreateRevision(keys.slot), "=", 0))
-		tctx, cancel := context.WithTimeout(ctx, c.cfg.RequestTimeout)
-		resp, err := c.etcd.Txn(tctx).If(free...).
-			Then(clientv3.OpPut(keys.node, value, clientv3.WithLease(lease)), clientv3.OpPut(keys.slot, value, clientv3.WithLease(lease))).
-			Else(keys.observe()...).Commit()
+func (p *pursuit) grant(ctx context.Context) error {
+	granted, err := p.client.grant(ctx, p.req.TTL)
+	if err != nil {
+		return err
+	}
+	p.lock = p.client.newLock(ctx, granted)
+	p.claim = p.claim.granted(int64(granted.id))
+	return nil
+}
+
+// ask carries out the claim's transaction once, or, where it only reads, until
+// it is answered. One who waits looks again where an answer was lost, as long as
+// the lease lives; one who does not gives up, as before anything was begun.
+func (p *pursuit) ask(ctx context.Context) error {
+	op, request := "acquire lock", p.claim.request()
+	var a answer
+	var err error
+	if p.claim.state == claimLooking {
+		a, err = p.client.read(ctx, "read lock", request)
+	} else {
+		tctx, cancel := context.WithTimeout(ctx, p.client.cfg.RequestTimeout)
+		a, err = p.client.commit(tctx, request)
 		cancel()
-		if err != nil {
-			return keys, 0, c.wrap(ctx, "acquire lock", err)
-		}
-		if resp.Succeeded {
-			return keys, resp.Header.Revision, nil
-		}
-		seen, err := keys.readObserved(resp)
-		if err != nil {
-			return keys, 0, c.wrap(ctx, "acquire lock", err)
-		}
-		if keys.slot, err = keys.refusal(seen, req.Leader, req.Limit); err != nil {
-			return keys, 0, fmt.Errorf("acquire lock: %w", err)
-		}
+		err = p.client.wrap(ctx, op, err)
 	}
+	if err != nil {
+		if p.lock == nil || p.req.Wait == nil || !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		if !sleepUntil(p.lock.Context(), time.Now().Add(watchPause)) {
+			return fmt.Errorf("%s: %w", op, context.Cause(p.lock.Context()))
+		}
+		p.claim = p.claim.again()
+		return nil
+	}
+	next, seen, err := p.claim.answered(a)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	p.claim = next
+	if next.state == claimWaiting {
+		return p.line.look(ctx, p, seen, a.revision)
+	}
+	return nil
+}
+
+// read carries out a transaction that changes nothing until it is answered.
+func (c *Client) read(ctx context.Context, op string, t txn) (answer, error) {
+	return retry(ctx, c, op, c.cfg.RequestTimeout, func(ctx context.Context) (answer, error) { return c.commit(ctx, t) })
 }

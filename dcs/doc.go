@@ -29,7 +29,8 @@
 //	/failback/<scope>/nodes/<member>           one rejoin of a node at a time
 //	/failback/<scope>/leaders/<leader>/<slot>  slots 0 … limit-1: so many nodes at a time rejoin from one leader
 //
-//	{"member":"n1","host":"db1","pid":4711,"operation":"rejoin","leader":"n2","version":"1.0.0","since":"2026-11-21T09:48:25Z"}
+//	{"member":"n1","host":"db1","pid":4711,"operation":"rejoin","leader":"n2","version":"1.0.0","since":"2026-11-21T09:48:25Z",
+//	 "progress":{"phase":"copy","done":1073741824,"total":2147483648}}
 //
 // Namespaces are not part of these names: two clusters of one scope in two
 // namespaces of the same etcd need different lock prefixes, or one finds the
@@ -41,6 +42,21 @@
 // left by who came too late. The mutex of the etcd client library was refused:
 // its key does not tell who holds it, and it cannot compare another key in the
 // same transaction.
+//
+// Who may wait puts a third key, on the lease that the lock will be on:
+//
+//	/failback/<scope>/queue/<leader>/<member>  its create revision is the place in the queue
+//
+// The first in the queue takes a free slot and leaves the queue in one
+// transaction, which also compares that nobody in the queue is older: so the
+// order is kept whatever the delays between two looks are, and who does not wait
+// overtakes nobody. A waiter that dies leaves with its lease. The way to a lock
+// is a pure state machine (claim); a test drives the same code through every
+// order of events.
+//
+// The record in the node key follows the work, every two seconds at most, and
+// says every ten seconds for how long nothing has moved where that is so. A
+// holder that hangs is seen by that; it keeps its lock while its lease lives.
 //
 // While it is held, keep-alives are sent three times in the lease's life. Lock
 // offers a context, from which the protected work derives its own:

@@ -1,10 +1,6 @@
 package dcs
 
-import (
-	"errors"
-	"fmt"
-	"time"
-)
+import "errors"
 
 // What can be wrong with etcd, a topology or a lock, for errors.Is.
 var (
@@ -26,29 +22,3 @@ var (
 	// ErrLeaderChanged: the leader key is no longer the one that was decided on.
 	ErrLeaderChanged = errors.New("the leader changed")
 )
-
-// Owner is the record in a lock key: who holds it, for what, since when.
-type Owner struct {
-	Member    string    `json:"member"`
-	Host      string    `json:"host"`
-	PID       int       `json:"pid"`
-	Operation string    `json:"operation"`
-	Leader    string    `json:"leader"`
-	Version   string    `json:"version"`
-	Since     time.Time `json:"since"`
-}
-
-// LockedError says who holds the lock that was asked for.
-type LockedError struct {
-	Key   string
-	Owner Owner
-}
-
-// Error names the holder.
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("lock %s is held by member %q (host %s, pid %d) since %s for %s",
-		e.Key, e.Owner.Member, e.Owner.Host, e.Owner.PID, e.Owner.Since.Format(time.RFC3339), e.Owner.Operation)
-}
-
-// Unwrap makes errors.Is(err, ErrLocked) true.
-func (e *LockedError) Unwrap() error { return ErrLocked }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
@@ -24,38 +25,49 @@ type Lock struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	// inner is the life of the goroutines.
+	inner   context.Context
 	stop    context.CancelFunc
 	running *errgroup.Group
+
+	told reported
 
 	release  sync.Mutex
 	released bool
 }
 
-// newLock starts what keeps the lock and watches over it.
+// newLock begins to keep a lease alive on which lock keys, or a place in the
+// queue, are to be put.
 //
-// Three goroutines run until Release: the keep-alive, and a watch each on the
-// leader key and on our own keys. They do not hang on the caller's ctx: a holder
-// that was told to stop, or whose leader has changed, still has to bring its
-// directory into order, and has to hold the lock while it does.
-func (c *Client) newLock(ctx context.Context, keys lockKeys, token int64, granted lease, leader Leader) *Lock {
-	l := &Lock{client: c, keys: keys, token: token, lease: granted.id, leader: leader}
+// Its goroutines run until Release. They do not hang on the caller's ctx: a
+// holder that was told to stop, or whose leader has changed, still has to bring
+// its directory into order, and has to hold the lock while it does.
+func (c *Client) newLock(ctx context.Context, granted lease) *Lock {
+	l := &Lock{client: c, lease: granted.id, running: new(errgroup.Group)}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stop = stop
-	l.running = new(errgroup.Group)
-	for _, guard := range []func(context.Context) error{
-		func(ctx context.Context) error { return c.keepAlive(ctx, granted) },
-		l.watchLeader,
-		l.watchKeys,
-	} {
-		l.running.Go(func() error {
-			if err := guard(inner); err != nil && inner.Err() == nil {
-				l.cancel(asLoss(err))
-			}
-			return nil
-		})
-	}
+	l.inner, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	l.guard(func(ctx context.Context) error { return c.keepAlive(ctx, granted) })
 	return l
+}
+
+// take notes that the keys are on the lease, and begins to watch over them and
+// over the leader key, and to tell of progress.
+func (l *Lock) take(c claim, owner Owner, every time.Duration) {
+	l.keys, l.token, l.leader = c.keys, c.token, c.leader
+	l.guard(l.watchLeader)
+	l.guard(l.watchKeys)
+	l.guard(func(ctx context.Context) error { return l.publish(ctx, owner, every) })
+}
+
+// guard runs what keeps the lock or watches over it; its error ends the lock's
+// context.
+func (l *Lock) guard(fn func(context.Context) error) {
+	l.running.Go(func() error {
+		if err := fn(l.inner); err != nil && l.inner.Err() == nil {
+			l.cancel(asLoss(err))
+		}
+		return nil
+	})
 }
 
 // asLoss makes an end of watching for any other reason a loss: a lock that
@@ -106,7 +118,7 @@ func (l *Lock) watchKeys(ctx context.Context) error {
 			return nil
 		},
 		resync: func(ctx context.Context) (int64, error) {
-			return l.compare(ctx, l.keys.ours(l.token, l.lease))
+			return l.compare(ctx, txn{conds: l.keys.ours(l.token, int64(l.lease)), reads: l.keys.observe()})
 		},
 	})
 }
@@ -119,37 +131,22 @@ func (l *Lock) Check(ctx context.Context) error {
 	if err := context.Cause(l.ctx); errors.Is(err, ErrLockLost) {
 		return fmt.Errorf("check lock: %w", err)
 	}
-	_, err := l.compare(ctx, append(l.keys.sameTerm(l.leader), l.keys.ours(l.token, l.lease)...))
+	_, err := l.compare(ctx, l.keys.check(l.leader, l.token, int64(l.lease)))
 	return err
 }
 
 // compare commits a transaction that does nothing, and explains why it did not
 // hold. It returns the revision at which it held.
-func (l *Lock) compare(ctx context.Context, cmps []clientv3.Cmp) (int64, error) {
+func (l *Lock) compare(ctx context.Context, t txn) (int64, error) {
 	const op = "check lock"
-	resp, err := retry(ctx, l.client, op, l.client.cfg.RequestTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return l.client.etcd.Txn(ctx).If(cmps...).Else(l.keys.observe()...).Commit()
-	})
+	a, err := l.client.read(ctx, op, t)
 	if err != nil {
 		return 0, err
 	}
-	if resp.Succeeded {
-		return resp.Header.Revision, nil
+	if err := l.keys.verdict(a, l.leader, l.token, int64(l.lease)); err != nil {
+		return 0, fmt.Errorf("%s: %w", op, err)
 	}
-	seen, err := l.keys.readObserved(resp)
-	if err != nil {
-		return 0, l.client.wrap(ctx, op, err)
-	}
-	err = l.keys.lost(seen, l.token, l.lease)
-	if seen.leader == nil || !seen.leader.Same(l.leader) {
-		changed := leaderChanged(l.leader, seen.leader)
-		if err == nil {
-			err = changed
-		} else {
-			err = fmt.Errorf("%w; %w", err, changed)
-		}
-	}
-	return 0, fmt.Errorf("%s: %w", op, err)
+	return a.revision, nil
 }
 
 // Release gives the lock back and ends its goroutines before it returns. It

@@ -1,117 +1,191 @@
 package dcs
 
 import (
-	"context"
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
-	"strings"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // lockKeys are the names of one lock's keys. Names of members are escaped: a
 // slash in one must not make it another key.
 type lockKeys struct {
 	leader string // the manager's leader key, read only
+	nodes  string // prefix of the node keys of this cluster
 	node   string
 	slots  string // prefix of all slots of this leader
 	slot   string // ours, once chosen
+	queue  string // prefix of all places in the queue for this leader
+	place  string // ours, if we wait
 }
-
-// nodesPrefix is where the node keys of this cluster lie.
-func (c *Client) nodesPrefix() string { return c.cfg.lockRoot() + "nodes/" }
 
 // lockKeys names the keys of a lock of member, rejoining from leader.
 func (c *Client) lockKeys(member, leader string) lockKeys {
+	return newLockKeys(c.prefix, c.cfg.lockRoot(), member, leader)
+}
+
+func newLockKeys(prefix, root, member, leader string) lockKeys {
+	of := url.PathEscape(leader) + "/"
 	return lockKeys{
-		leader: c.prefix + "leader",
-		node:   c.nodesPrefix() + url.PathEscape(member),
-		slots:  c.cfg.lockRoot() + "leaders/" + url.PathEscape(leader) + "/",
+		leader: prefix + "leader",
+		nodes:  root + nodesDir,
+		node:   root + nodesDir + url.PathEscape(member),
+		slots:  root + leadersDir + of,
+		queue:  root + queueDir + of,
+		place:  root + queueDir + of + url.PathEscape(member),
 	}
+}
+
+// What lies below the root of a cluster's own keys.
+const (
+	nodesDir   = "nodes/"
+	leadersDir = "leaders/"
+	queueDir   = "queue/"
+)
+
+// one compares a property of one key.
+func one(key string, p property, number int64) cond {
+	return cond{keyRange: keyRange{key: key}, property: p, number: number}
 }
 
 // sameTerm are the comparisons by which a transaction holds only while the
 // leader key is the one that was decided on.
-func (k lockKeys) sameTerm(l Leader) []clientv3.Cmp {
-	return []clientv3.Cmp{
-		clientv3.Compare(clientv3.Value(k.leader), "=", l.Name),
-		clientv3.Compare(clientv3.CreateRevision(k.leader), "=", l.CreateRevision),
-		clientv3.Compare(clientv3.LeaseValue(k.leader), "=", clientv3.LeaseID(l.Lease)),
+func (k lockKeys) sameTerm(l Leader) []cond {
+	return []cond{
+		{keyRange: keyRange{key: k.leader}, property: propValue, text: l.Name},
+		one(k.leader, propCreate, l.CreateRevision),
+		one(k.leader, propLease, l.Lease),
 	}
 }
 
 // ours are the comparisons that hold while both keys are those that lease put
 // at revision token.
-func (k lockKeys) ours(token int64, lease clientv3.LeaseID) []clientv3.Cmp {
-	var cmps []clientv3.Cmp
-	for _, key := range []string{k.node, k.slot} {
-		cmps = append(cmps,
-			clientv3.Compare(clientv3.CreateRevision(key), "=", token),
-			clientv3.Compare(clientv3.LeaseValue(key), "=", lease))
+func (k lockKeys) ours(token, lease int64) []cond {
+	return []cond{
+		one(k.node, propCreate, token), one(k.node, propLease, lease),
+		one(k.slot, propCreate, token), one(k.slot, propLease, lease),
 	}
-	return cmps
 }
 
 // observe are the reads that tell why a transaction did not hold.
-func (k lockKeys) observe() []clientv3.Op {
-	return []clientv3.Op{clientv3.OpGet(k.leader), clientv3.OpGet(k.node), clientv3.OpGet(k.slots, clientv3.WithPrefix())}
+func (k lockKeys) observe() []keyRange {
+	return []keyRange{{key: k.leader}, under(k.nodes), under(k.slots), under(k.queue)}
+}
+
+// look only reads.
+func (k lockKeys) look() txn { return txn{reads: k.observe()} }
+
+// take puts the node key and the slot, and leaves the queue: in one transaction
+// that holds only while the leader is the one that was decided on, neither key
+// exists, and nobody waits in front of us: nobody at all (place is zero), or
+// nobody whose place is older than ours.
+func (k lockKeys) take(leader Leader, place, lease int64, record string) txn {
+	t := txn{
+		conds:  append(k.sameTerm(leader), one(k.node, propCreate, 0), one(k.slot, propCreate, 0)),
+		writes: []write{{key: k.node, value: record, lease: lease}, {key: k.slot, value: record, lease: lease}},
+		reads:  k.observe(),
+	}
+	if place == 0 {
+		t.conds = append(t.conds, cond{keyRange: under(k.queue), property: propCreate})
+		return t
+	}
+	t.conds = append(t.conds,
+		one(k.place, propCreate, place),
+		cond{keyRange: under(k.queue), property: propCreate, above: true, number: place - 1})
+	t.writes = append(t.writes, write{key: k.place, remove: true})
+	return t
+}
+
+// join puts a place at the end of the queue: its create revision is its number.
+func (k lockKeys) join(lease int64, record string) txn {
+	return txn{
+		conds:  []cond{one(k.place, propCreate, 0)},
+		writes: []write{{key: k.place, value: record, lease: lease}},
+		reads:  k.observe(),
+	}
+}
+
+// check does nothing and holds while lock and leader are what they were.
+func (k lockKeys) check(leader Leader, token, lease int64) txn {
+	return txn{conds: append(k.sameTerm(leader), k.ours(token, lease)...), reads: k.observe()}
+}
+
+// update writes the node key anew, as long as both keys are ours.
+func (k lockKeys) update(token, lease int64, record string) txn {
+	return txn{conds: k.ours(token, lease), writes: []write{{key: k.node, value: record, lease: lease}}}
 }
 
 // observed is what observe found, all at one revision: the leader, and the
-// lock keys that exist.
+// keys of ours that exist.
 type observed struct {
 	leader *Leader
 	held   map[string]heldKey
+	// queue are the keys of the places of this leader's queue, first come first.
+	queue []string
 }
 
-// heldKey is a lock key that exists.
+// heldKey is a key of ours that exists.
 type heldKey struct {
 	owner  Owner
 	create int64
-	lease  clientv3.LeaseID
+	lease  int64
 }
 
 // readObserved reads the answer to observe.
-func (k lockKeys) readObserved(resp *clientv3.TxnResponse) (observed, error) {
-	if len(resp.Responses) != 3 {
-		return observed{}, fmt.Errorf("%d answers to 3 reads", len(resp.Responses))
+func (k lockKeys) readObserved(a answer) (observed, error) {
+	if len(a.found) != len(k.observe()) {
+		return observed{}, fmt.Errorf("%d answers to %d reads", len(a.found), len(k.observe()))
 	}
 	o := observed{held: map[string]heldKey{}}
-	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+	for _, kv := range a.found[0] {
 		o.leader = &Leader{Name: string(kv.Value), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: kv.Lease}
 	}
-	for _, r := range resp.Responses[1:] {
-		for _, kv := range r.GetResponseRange().Kvs {
-			key := string(kv.Key)
-			o.held[key] = heldKey{owner: decodeOwner(key, kv.Value), create: kv.CreateRevision, lease: clientv3.LeaseID(kv.Lease)}
+	for _, list := range a.found[1:] {
+		for _, kv := range list {
+			o.held[kv.Key] = heldKey{owner: decodeOwner(kv.Key, kv.Value), create: kv.CreateRevision, lease: kv.Lease}
 		}
 	}
+	for _, kv := range a.found[3] {
+		o.queue = append(o.queue, kv.Key)
+	}
+	slices.SortFunc(o.queue, func(a, b string) int { return cmp.Compare(o.held[a].create, o.held[b].create) })
 	return o, nil
 }
 
-// refusal tells why the lock cannot be had in this state; nil when it can.
-// Otherwise slot is the key to try for.
-func (k lockKeys) refusal(o observed, want Leader, limit int) (slot string, err error) {
-	if o.leader == nil || !o.leader.Same(want) {
-		return "", leaderChanged(want, o.leader)
-	}
-	if node, taken := o.held[k.node]; taken {
-		return "", &LockedError{Key: k.node, Owner: node.owner}
-	}
-	var holder *LockedError
+// freeSlot is the first slot that nobody holds, and otherwise who holds the
+// first one.
+func (k lockKeys) freeSlot(o observed, limit int) (slot string, holder *LockedError) {
 	for i := range limit {
 		key := k.slots + strconv.Itoa(i)
-		slot, taken := o.held[key]
+		held, taken := o.held[key]
 		if !taken {
 			return key, nil
 		}
 		if holder == nil {
-			holder = &LockedError{Key: key, Owner: slot.owner}
+			holder = &LockedError{Key: key, Owner: k.withProgress(o, held.owner)}
 		}
 	}
 	return "", holder
+}
+
+// withProgress gives a slot's owner the progress, which is in the node's key.
+func (k lockKeys) withProgress(o observed, owner Owner) Owner {
+	if node, ok := o.held[k.nodes+url.PathEscape(owner.Member)]; ok {
+		owner.Progress = node.owner.Progress
+	}
+	return owner
+}
+
+// holders are those who hold this leader's slots, in the order of the slots.
+func (k lockKeys) holders(o observed, limit int) []Owner {
+	var list []Owner
+	for i := range limit {
+		if held, ok := o.held[k.slots+strconv.Itoa(i)]; ok {
+			list = append(list, k.withProgress(o, held.owner))
+		}
+	}
+	return list
 }
 
 // leaderChanged says what the leader key was and what it is.
@@ -127,54 +201,9 @@ func leaderChanged(was Leader, is *Leader) error {
 	}
 }
 
-// decodeOwner reads the record in a lock key. A record that cannot be read
-// still means that the lock is held: what the key's name tells is returned.
-func decodeOwner(key string, value []byte) Owner {
-	var o Owner
-	if err := json.Unmarshal(value, &o); err != nil {
-		o = Owner{Operation: "an unreadable record"}
-	}
-	if o.Member == "" && strings.Contains(key, "/nodes/") {
-		o.Member = key[strings.LastIndexByte(key, '/')+1:]
-		if name, err := url.PathUnescape(o.Member); err == nil {
-			o.Member = name
-		}
-	}
-	return o
-}
-
-// Holder returns who holds the lock of a member's node; false when nobody
-// does.
-func (c *Client) Holder(ctx context.Context, member string) (Owner, bool, error) {
-	key := c.lockKeys(member, "").node
-	resp, err := retry(ctx, c, "read lock", c.cfg.RequestTimeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return c.etcd.Get(ctx, key)
-	})
-	if err != nil || len(resp.Kvs) == 0 {
-		return Owner{}, false, err
-	}
-	return decodeOwner(key, resp.Kvs[0].Value), true, nil
-}
-
-// Locks returns the holders of all node locks of the cluster, in the order of
-// the members' names.
-func (c *Client) Locks(ctx context.Context) ([]Owner, error) {
-	resp, err := retry(ctx, c, "list locks", c.cfg.RequestTimeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return c.etcd.Get(ctx, c.nodesPrefix(), clientv3.WithPrefix())
-	})
-	if err != nil {
-		return nil, err
-	}
-	owners := make([]Owner, len(resp.Kvs))
-	for i, kv := range resp.Kvs {
-		owners[i] = decodeOwner(string(kv.Key), kv.Value)
-	}
-	return owners, nil
-}
-
 // lost explains what is no longer ours of the keys that lease put at revision
 // token; nil when both are.
-func (k lockKeys) lost(o observed, token int64, lease clientv3.LeaseID) error {
+func (k lockKeys) lost(o observed, token, lease int64) error {
 	for _, key := range []string{k.node, k.slot} {
 		is, exists := o.held[key]
 		switch {
@@ -185,4 +214,27 @@ func (k lockKeys) lost(o observed, token int64, lease clientv3.LeaseID) error {
 		}
 	}
 	return nil
+}
+
+// verdict is what follows from the answer to check: nil only if it held.
+func (k lockKeys) verdict(a answer, leader Leader, token, lease int64) error {
+	if a.held {
+		return nil
+	}
+	seen, err := k.readObserved(a)
+	if err != nil {
+		return err
+	}
+	err = k.lost(seen, token, lease)
+	if seen.leader == nil || !seen.leader.Same(leader) {
+		changed := leaderChanged(leader, seen.leader)
+		if err == nil {
+			return changed
+		}
+		return fmt.Errorf("%w; %w", err, changed)
+	}
+	if err == nil { // it did not hold a moment ago, and all is as it should be: not possible in one transaction
+		err = fmt.Errorf("%w: the comparison failed", ErrLockLost)
+	}
+	return err
 }

@@ -17,20 +17,25 @@ import (
 // this host has left.
 const acquirePause = time.Second
 
-// acquire takes the lock. Another holder is an error at once, with one
-// exception: when it was this node's own process, and that process is dead,
-// its lease is on the way out, and a person who runs the command again after a
-// kill should not have to wait for it by hand. Or it was this very process,
-// which could not give the lock back while etcd was away.
+// acquire takes the lock, and waits for it in the queue where other nodes are at
+// work or come first. Another process of this node is an error at once, with one
+// exception: when that process is dead, its lease is on the way out, and a
+// person who runs the command again after a kill should not have to wait for it
+// by hand. Or it was this very process, which could not give the lock back while
+// etcd was away.
 func (r *run) acquire(ctx context.Context, leader dcs.Leader) (Lock, error) {
 	req := dcs.LockRequest{
 		Member: r.cfg.Name, Operation: "rejoin", Version: r.cfg.Version,
 		Leader: leader, Limit: r.cfg.LockLimit, TTL: r.cfg.LockTTL,
 	}
+	if r.cfg.Wait > 0 {
+		req.Wait = r.inQueue(time.Now())
+	}
 	begun, most := time.Now(), r.cfg.LockTTL+settle
 	for told := false; ; told = true {
 		lock, err := r.h.Cluster.Lock(ctx, req)
 		if err == nil {
+			r.leaveQueue()
 			return lock, nil
 		}
 		var held *dcs.LockedError

@@ -13,7 +13,7 @@
 //	            |  \------- nothing to do ------------------> report
 //	          settle        only a standby that runs and does not stream:
 //	            |           it may be about to (Config.SettleTimeout)
-//	          lock          for this term of this leader
+//	          lock          for this term of this leader; in the queue where others come first
 //	. . . . . . | . . . . . . . . . . . . . . . . . . . . . under the lock
 //	:      look again ----- another answer ----------------> release, that
 //	:           |
@@ -57,7 +57,8 @@
 //	the leader's server is away or not ready        wait; package source has tried
 //	                                                for a while by itself, and kept
 //	                                                what it had
-//	another node is at work                         wait for its end
+//	other nodes are at work                         wait in the queue; only the time in
+//	                                                which nothing moves there counts
 //	the lock was lost, the leader is another one    decide anew
 //	everything else                                 the result, at once
 //

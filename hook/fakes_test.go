@@ -30,6 +30,10 @@ type stage struct {
 	// on is called when something is done, outside of mu.
 	on   map[string]func()
 	lock *fakeLock
+	// queue is how things stand in the queue, one after the other, before the
+	// lock is had; told is what the lock was told of the work.
+	queue []dcs.Queued
+	told  []dcs.Progress
 	// slotThere: the leader has the slot already.
 	slotThere bool
 	// walsender is what the leader shows of this node.
@@ -151,6 +155,11 @@ func (s *stage) Lock(ctx context.Context, req dcs.LockRequest) (Lock, error) {
 	if err := s.do("lock"); err != nil {
 		return nil, err
 	}
+	for _, q := range s.queue {
+		if err := req.Wait(q); err != nil {
+			return nil, err
+		}
+	}
 	if req.Member != "n1" || req.Leader.Name == "" || req.Operation == "" || req.TTL == 0 || req.Limit == 0 {
 		return nil, errors.New("the request says too little")
 	}
@@ -167,6 +176,7 @@ type fakeLock struct {
 
 func (l *fakeLock) Context() context.Context    { return l.ctx }
 func (l *fakeLock) Check(context.Context) error { return l.s.do("check lock") }
+func (l *fakeLock) Report(p dcs.Progress)       { l.s.set(func() { l.s.told = append(l.s.told, p) }) }
 func (l *fakeLock) Release(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return errors.New("released with a context that has ended")

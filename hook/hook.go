@@ -16,6 +16,8 @@ type Lock interface {
 	Context() context.Context
 	// Check compares lock and leader once more.
 	Check(ctx context.Context) error
+	// Report tells others how far the work is; it returns at once.
+	Report(p dcs.Progress)
 	// Release gives the lock back; also when the context has ended.
 	Release(ctx context.Context) error
 }

@@ -25,7 +25,7 @@ func (r *run) rejoin(ctx context.Context) error {
 	}
 	for {
 		begun, steps := time.Now(), len(r.report.Steps)
-		r.atWork = false
+		r.atWork, r.queued, r.queue = false, 0, nil
 		err := r.attempt(ctx)
 		if err == nil {
 			r.overcome()
@@ -35,7 +35,7 @@ func (r *run) rejoin(ctx context.Context) error {
 		}
 		var idle time.Duration
 		if !r.atWork {
-			idle = time.Since(begun)
+			idle = time.Since(begun) - r.queued // which has a patience of its own
 		}
 		if err := r.waitOut(ctx, err, idle); err != nil {
 			return r.explain(ctx, err)
@@ -209,7 +209,9 @@ func (r *run) locked(ctx context.Context) error {
 		return err
 	}
 	r.overcome()
+	r.telling.begin(lock)
 	err = withCause(lock.Context(), r.underLock(lock.Context(), lock, leader))
+	r.telling.end()
 	if e := lock.Release(context.WithoutCancel(ctx)); e != nil {
 		r.warn("the lock was not given back and ends by itself in %s: %v", r.cfg.LockTTL, e)
 	}
@@ -260,7 +262,7 @@ func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	r.atWork, r.touched.work = true, true
+	r.atWork, r.worked, r.touched.work = true, true, true
 	if r.facts.Local.Running {
 		r.touched.stopped, r.touched.down = true, false
 	}

@@ -31,6 +31,14 @@ type run struct {
 	// atWork whether the present one does something to it.
 	touched touched
 	atWork  bool
+	// queued is how long this attempt has waited in the queue, queue how things
+	// stood there last; nil when it did not wait.
+	queued time.Duration
+	queue  *dcs.Queued
+	// worked: some attempt has done something to the node.
+	worked bool
+	// telling is the lock whose record follows the work.
+	telling telling
 	// done: the directory was rewound, or made a standby, by this run.
 	done bool
 	// privileged: the user of source.conninfo was found to lack a privilege.
@@ -72,6 +80,7 @@ func (r *run) end(err error) (*Report, error) {
 func (r *run) step(name string, fn func() error) error {
 	// While something is waited for, that is what is to be seen, and not the
 	// looks in between.
+	r.telling.report(dcs.Progress{Phase: name})
 	if r.h.OnStep != nil && r.patience.current == nil {
 		r.h.OnStep(name)
 	}
@@ -185,7 +194,7 @@ func (r *run) asUser(ctx context.Context, key, login string, m dcs.Member, fn fu
 
 // newEngine makes the engine that rewinds from src.
 func (r *run) newEngine(src rewind.Source, opts rewind.Options) engine {
-	opts.Workers, opts.Preserve, opts.OnEvent = r.cfg.Connections, r.cfg.Preserve, r.h.OnEvent
+	opts.Workers, opts.Preserve, opts.OnEvent = r.cfg.Connections, r.cfg.Preserve, r.event
 	opts.NoUndo, opts.KeepUndo = r.cfg.NoUndo, true
 	if opts.Salvage.Dir == "" {
 		opts.Salvage = r.cfg.Salvage // of an earlier run's, before this one begins

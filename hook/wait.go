@@ -18,10 +18,16 @@ type Waiting struct {
 	For, Why string
 	// Elapsed of Limit have gone by because of it.
 	Elapsed, Limit time.Duration
+	// Total is for how long this has been waited for altogether, where only a
+	// part of that uses up the limit: a queue that moves uses up nothing.
+	Total time.Duration
 }
 
 // String is one line: "waiting for the leader n2 (connection refused), 12 s of 5 min".
 func (w Waiting) String() string {
+	if w.Total > 0 {
+		return fmt.Sprintf("waiting for %s (%s), for %s", w.For, w.Why, spoken(w.Total))
+	}
 	return fmt.Sprintf("waiting for %s (%s), %s of %s", w.For, w.Why, spoken(w.Elapsed), spoken(w.Limit))
 }
 
