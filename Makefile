@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test test-crash race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
+.PHONY: help build setup demo test test-model test-crash race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ tap-matrix: setup ## the same for 13, 15, 17 and 18
 
 lint: vet ## vet, and golangci-lint
 	$(GO) run $(LINT) run ./...
+
+test-model: ## every order of events in larger worlds of lock and queue (a few minutes)
+	$(GO) test ./dcs -run 'TestModel$$' -count 1 -v -full
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@scripts/fuzz $(FUZZTIME)

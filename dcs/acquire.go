@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 // What the zero values of a LockRequest stand for.
@@ -167,6 +169,9 @@ func (p *pursuit) ask(ctx context.Context) error {
 		tctx, cancel := context.WithTimeout(ctx, p.client.cfg.RequestTimeout)
 		a, err = p.client.commit(tctx, request)
 		cancel()
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return fmt.Errorf("%s: %w: its lease has expired", op, ErrLockLost)
+		}
 		err = p.client.wrap(ctx, op, err)
 	}
 	if err != nil {

@@ -48,9 +48,9 @@
 //	/failback/<scope>/queue/<leader>/<member>  its create revision is the place in the queue
 //
 // The first in the queue takes a free slot and leaves the queue in one
-// transaction, which also compares that nobody in the queue is older: so the
-// order is kept whatever the delays between two looks are, and who does not wait
-// overtakes nobody. A waiter that dies leaves with its lease. The way to a lock
+// transaction; who has no place in it takes a slot only while the queue is empty,
+// by comparison in the same transaction. So the order is kept whatever the delays
+// are, and nobody is overtaken. A waiter that dies leaves with its lease. The way to a lock
 // is a pure state machine (claim); a test drives the same code through every
 // order of events.
 //

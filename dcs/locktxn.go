@@ -78,8 +78,9 @@ func (k lockKeys) look() txn { return txn{reads: k.observe()} }
 
 // take puts the node key and the slot, and leaves the queue: in one transaction
 // that holds only while the leader is the one that was decided on, neither key
-// exists, and nobody waits in front of us: nobody at all (place is zero), or
-// nobody whose place is older than ours.
+// exists, and nobody waits in front of us. Without a place (zero) that means an
+// empty queue. With one that is still there, nothing has to be compared: who was
+// seen to be first stays first, as later places have later revisions.
 func (k lockKeys) take(leader Leader, place, lease int64, record string) txn {
 	t := txn{
 		conds:  append(k.sameTerm(leader), one(k.node, propCreate, 0), one(k.slot, propCreate, 0)),
@@ -90,9 +91,7 @@ func (k lockKeys) take(leader Leader, place, lease int64, record string) txn {
 		t.conds = append(t.conds, cond{keyRange: under(k.queue), property: propCreate})
 		return t
 	}
-	t.conds = append(t.conds,
-		one(k.place, propCreate, place),
-		cond{keyRange: under(k.queue), property: propCreate, above: true, number: place - 1})
+	t.conds = append(t.conds, one(k.place, propCreate, place))
 	t.writes = append(t.writes, write{key: k.place, remove: true})
 	return t
 }

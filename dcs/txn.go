@@ -9,7 +9,7 @@ import (
 )
 
 // txn is a transaction of etcd's as data: if all comparisons hold the writes
-// are made, otherwise the reads; without comparisons it only reads. Being data
+// are made, otherwise the reads; with neither of the former it only reads. Being data
 // it can be carried out by etcd (commit) and by the model of etcd that the
 // protocol of the lock is checked with, and both mean the same transaction.
 type txn struct {
@@ -17,6 +17,9 @@ type txn struct {
 	writes []write
 	reads  []keyRange
 }
+
+// onlyReads: there is nothing to hold.
+func (t txn) onlyReads() bool { return len(t.conds)+len(t.writes) == 0 }
 
 // keyRange is one key, or all from key up to end where that is not empty.
 type keyRange struct{ key, end string }
@@ -36,15 +39,13 @@ const (
 	propLease  property = "lease"
 )
 
-// cond is one comparison. Over a range it holds if it does for every key in it;
+// cond is one comparison: the property is equal to number, or text. Over a range it holds if it does for every key in it;
 // a key that does not exist, and an empty range, count as revision and lease 0.
 type cond struct {
 	keyRange
 	property property
-	// above asks for a property above number, otherwise it has to be equal.
-	above  bool
-	number int64
-	text   string
+	number   int64
+	text     string
 }
 
 // write puts a key on a lease, or deletes it.
@@ -65,17 +66,14 @@ type answer struct {
 
 // cmp is the comparison as the client library wants it.
 func (c cond) cmp() clientv3.Cmp {
-	op, out := "=", clientv3.Cmp{}
-	if c.above {
-		op = ">"
-	}
+	var out clientv3.Cmp
 	switch c.property {
 	case propValue:
-		out = clientv3.Compare(clientv3.Value(c.key), op, c.text)
+		out = clientv3.Compare(clientv3.Value(c.key), "=", c.text)
 	case propLease:
-		out = clientv3.Compare(clientv3.LeaseValue(c.key), op, clientv3.LeaseID(c.number))
+		out = clientv3.Compare(clientv3.LeaseValue(c.key), "=", clientv3.LeaseID(c.number))
 	default:
-		out = clientv3.Compare(clientv3.CreateRevision(c.key), op, c.number)
+		out = clientv3.Compare(clientv3.CreateRevision(c.key), "=", c.number)
 	}
 	if c.end != "" {
 		out = out.WithRange(c.end)
@@ -105,7 +103,7 @@ func (c *Client) commit(ctx context.Context, t txn) (answer, error) {
 		writes = append(writes, clientv3.OpPut(w.key, w.value, clientv3.WithLease(clientv3.LeaseID(w.lease))))
 	}
 	request := c.etcd.Txn(ctx)
-	if len(cmps) == 0 {
+	if t.onlyReads() {
 		request = request.Then(reads...)
 	} else {
 		request = request.If(cmps...).Then(writes...).Else(reads...)
@@ -114,17 +112,17 @@ func (c *Client) commit(ctx context.Context, t txn) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return readAnswer(resp, len(cmps) == 0, len(t.reads))
+	return readAnswer(resp, t)
 }
 
 // readAnswer takes the answer apart.
-func readAnswer(resp *clientv3.TxnResponse, onlyRead bool, reads int) (answer, error) {
-	a := answer{held: resp.Succeeded && !onlyRead, revision: resp.Header.Revision}
+func readAnswer(resp *clientv3.TxnResponse, t txn) (answer, error) {
+	a := answer{held: resp.Succeeded && !t.onlyReads(), revision: resp.Header.Revision}
 	if a.held {
 		return a, nil
 	}
-	if len(resp.Responses) != reads {
-		return answer{}, fmt.Errorf("%d answers to %d reads", len(resp.Responses), reads)
+	if len(resp.Responses) != len(t.reads) {
+		return answer{}, fmt.Errorf("%d answers to %d reads", len(resp.Responses), len(t.reads))
 	}
 	for _, r := range resp.Responses {
 		a.found = append(a.found, keyValues(r.GetResponseRange()))

@@ -59,7 +59,6 @@ func TestQueueThatStands(t *testing.T) {
 	}
 }
 
-
 // What is done under the lock is told to it, and nothing else.
 func TestLockIsToldOfTheWork(t *testing.T) {
 	s := newStage(t)
