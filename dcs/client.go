@@ -141,15 +141,17 @@ func (c *Client) Topology(ctx context.Context) (Topology, error) {
 	if err != nil {
 		return Topology{}, err
 	}
-	kvs := make([]KeyValue, len(resp.Kvs))
-	for i, kv := range resp.Kvs {
-		kvs[i] = KeyValue{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: kv.Lease}
-	}
+	return c.topology(ctx, keyValues((*pb.RangeResponse)(resp)), resp.Header.Revision)
+}
+
+// topology reads the keys under the cluster's prefix; where there are none it
+// looks for what else there is.
+func (c *Client) topology(ctx context.Context, kvs []KeyValue, revision int64) (Topology, error) {
 	parse := ParsePatroni
 	if c.cfg.Layout == LayoutPlain {
 		parse = ParsePlain
 	}
-	t, err := parse(kvs, trimSlashes(c.cfg.Scope), c.prefix, resp.Header.Revision, c.cfg.Member)
+	t, err := parse(kvs, trimSlashes(c.cfg.Scope), c.prefix, revision, c.cfg.Member)
 	var none *NoClusterError
 	if errors.As(err, &none) && len(none.Groups) == 0 {
 		none.Others = c.scopes(ctx)

@@ -193,6 +193,7 @@ func parseMember(value []byte) (Member, error) {
 	}{
 		{"role", &role},
 		{"state", &m.State},
+		{"replication_state", &m.Replication},
 		{"conn_url", &m.ConnURL},
 		{"api_url", &m.APIURL},
 		{"version", &m.Version},

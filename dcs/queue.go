@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/sync/errgroup"
 )
 
 // Queued is how things stand for one who waits in the queue.
@@ -33,11 +30,8 @@ const (
 
 // line is a wait in the queue.
 type line struct {
-	// changed receives when anything in our keys or the leader key has changed.
-	changed  chan struct{}
-	stop     context.CancelFunc
-	watching *errgroup.Group
-
+	// watch is on our keys and the leader key; nil before the first look.
+	watch *changes
 	now   Queued
 	tell  func(Queued) error
 	moved time.Time
@@ -53,8 +47,8 @@ func (l *line) look(ctx context.Context, p *pursuit, seen observed, revision int
 		l.moved = time.Now()
 	}
 	l.now, l.tell, l.looked = now, p.req.Wait, time.Now()
-	if l.changed == nil {
-		l.watch(ctx, p.client, p.claim.keys.leader, revision)
+	if l.watch == nil {
+		l.watch = p.client.watchChanges(ctx, revision, keyRange{key: p.claim.keys.leader}, under(p.client.cfg.lockRoot()))
 	}
 	return l.say()
 }
@@ -87,7 +81,7 @@ func (l *line) wait(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait in the queue: %w", context.Cause(ctx))
-		case <-l.changed:
+		case <-l.watch.changed:
 			if !sleepUntil(ctx, l.looked.Add(queuePause)) {
 				return fmt.Errorf("wait in the queue: %w", context.Cause(ctx))
 			}
@@ -103,40 +97,9 @@ func (l *line) wait(ctx context.Context) error {
 	}
 }
 
-// watch follows the leader key and our own keys after a revision. What has
-// changed is found out by looking, so an event is but a reason to look.
-func (l *line) watch(ctx context.Context, c *Client, leader string, from int64) {
-	ctx, l.stop = context.WithCancel(ctx)
-	l.changed, l.watching = make(chan struct{}, 1), new(errgroup.Group)
-	signal := func() {
-		select {
-		case l.changed <- struct{}{}:
-		default: // somebody has said so already
-		}
-	}
-	for _, r := range []keyRange{{key: leader}, under(c.cfg.lockRoot())} {
-		w := watched{key: r.key, from: from,
-			on: func(*clientv3.Event) error { signal(); return nil },
-			resync: func(ctx context.Context) (int64, error) {
-				a, err := c.read(ctx, "read leader", txn{reads: []keyRange{{key: leader}}})
-				signal()
-				return a.revision, err
-			}}
-		if r.end != "" {
-			w.opts = []clientv3.OpOption{clientv3.WithRange(r.end)}
-		}
-		l.watching.Go(func() error {
-			err := c.follow(ctx, w)
-			signal() // an error shows in the look that follows
-			return err
-		})
-	}
-}
-
 // leave ends the watching.
 func (l *line) leave() {
-	if l.stop != nil {
-		l.stop()
-		_ = l.watching.Wait() // what mattered was seen by looking
+	if l.watch != nil {
+		l.watch.end()
 	}
 }

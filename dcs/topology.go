@@ -68,6 +68,9 @@ type Member struct {
 	Role Role   `json:"role"`
 	// State is the manager's own word: "running", "streaming", "stopped", …
 	State string `json:"state,omitempty"`
+	// Replication is what the manager says of how a standby gets its WAL:
+	// "streaming", "in archive recovery"; empty where it says nothing.
+	Replication string `json:"replication_state,omitempty"`
 	// ConnURL is how PostgreSQL is reached; Host and Port are taken from it.
 	ConnURL string `json:"conn_url,omitempty"`
 	Host    string `json:"host,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // watchPause is waited before a watch that ended is begun again.
@@ -113,4 +114,49 @@ func (c *Client) stream(ctx context.Context, w *watched) error {
 		}
 	}
 	return nil
+}
+
+// changes tells that something has changed in ranges of keys. What has changed is
+// found out by looking, so an event is but a reason to look.
+type changes struct {
+	changed  chan struct{}
+	stop     context.CancelFunc
+	watching *errgroup.Group
+}
+
+// watchChanges follows ranges of keys after a revision, until end.
+func (c *Client) watchChanges(ctx context.Context, from int64, ranges ...keyRange) *changes {
+	w := &changes{changed: make(chan struct{}, 1), watching: new(errgroup.Group)}
+	ctx, w.stop = context.WithCancel(ctx)
+	for _, r := range ranges {
+		follow := watched{key: r.key, from: from,
+			on: func(*clientv3.Event) error { w.signal(); return nil },
+			resync: func(ctx context.Context) (int64, error) {
+				a, err := c.read(ctx, "watch keys", txn{reads: []keyRange{{key: r.key}}})
+				w.signal()
+				return a.revision, err
+			}}
+		if r.end != "" {
+			follow.opts = []clientv3.OpOption{clientv3.WithRange(r.end)}
+		}
+		w.watching.Go(func() error {
+			err := c.follow(ctx, follow)
+			w.signal() // an error shows in the look that follows
+			return err
+		})
+	}
+	return w
+}
+
+func (w *changes) signal() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // it was said already, and nobody has looked since
+	}
+}
+
+// end ends the watching.
+func (w *changes) end() {
+	w.stop()
+	_ = w.watching.Wait() // what mattered was seen by looking
 }
