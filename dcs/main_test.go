@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/dcs/dcstest"
@@ -99,4 +101,12 @@ func ourGoroutines() int {
 		}
 	}
 	return n
+}
+
+// fitForALine: it can be shown to people without moving their cursor.
+func fitForALine(t *testing.T, s string) {
+	t.Helper()
+	if len(s) > 8000 || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("%.100q is not fit for a line", s)
+	}
 }

@@ -23,5 +23,10 @@ func (d DCS) Lock(ctx context.Context, req dcs.LockRequest) (Lock, error) {
 	return l, nil
 }
 
+// Remember keeps the record of a rejoin that is over.
+func (d DCS) Remember(ctx context.Context, r dcs.PastRejoin) error {
+	return d.Client.Remember(ctx, r, dcs.DefaultPastKept)
+}
+
 // Locks lists who holds locks of this cluster.
 func (d DCS) Locks(ctx context.Context) ([]dcs.Owner, error) { return d.Client.Locks(ctx) }

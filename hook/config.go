@@ -87,6 +87,8 @@ type Config struct {
 	LockLimit int
 	// LockTTL is the lease time of the lock.
 	LockTTL time.Duration
+	// StateDir is where records of this node's rejoins are kept; empty for nowhere.
+	StateDir string
 	// Version of this program, for the lock's record.
 	Version string
 }
@@ -248,6 +250,7 @@ func (c Config) validateConnections(v *validation) {
 		}
 	}
 	v.absolute("salvage.dir", c.Salvage.Dir)
+	v.absolute("state_dir", c.StateDir)
 	v.require(c.Salvage.Keep >= 0, "salvage.keep", "%d is negative", c.Salvage.Keep)
 	v.require(c.Salvage.MaxAge >= 0, "salvage.max_age", "%s is negative", c.Salvage.MaxAge)
 	v.oneOf("on_failure", c.OnFailure, FailureUndo, FailureKeep)

@@ -33,7 +33,9 @@ type stage struct {
 	// queue is how things stand in the queue, one after the other, before the
 	// lock is had; told is what the lock was told of the work.
 	queue []dcs.Queued
-	told  []dcs.Progress
+	// past are the records of rejoins.
+	past []dcs.PastRejoin
+	told []dcs.Progress
 	// slotThere: the leader has the slot already.
 	slotThere bool
 	// walsender is what the leader shows of this node.
@@ -114,7 +116,7 @@ func (s *stage) seen() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(s.did), func(what string) bool {
-		return slices.Contains([]string{"topology", "connect", "upstream", "streaming", "locks", "open source", "names"}, what)
+		return slices.Contains([]string{"topology", "connect", "upstream", "streaming", "locks", "open source", "names", "remember"}, what)
 	})
 }
 
@@ -166,6 +168,11 @@ func (s *stage) Lock(ctx context.Context, req dcs.LockRequest) (Lock, error) {
 	s.lock = &fakeLock{s: s}
 	s.lock.ctx, s.lock.lose = context.WithCancelCause(ctx)
 	return s.lock, nil
+}
+
+func (s *stage) Remember(_ context.Context, r dcs.PastRejoin) error {
+	s.set(func() { s.past = append(s.past, r) })
+	return s.do("remember")
 }
 
 type fakeLock struct {

@@ -28,6 +28,8 @@ type Cluster interface {
 	Lock(ctx context.Context, req dcs.LockRequest) (Lock, error)
 	// Locks lists who holds locks of this cluster.
 	Locks(ctx context.Context) ([]dcs.Owner, error)
+	// Remember keeps the record of a rejoin that is over.
+	Remember(ctx context.Context, r dcs.PastRejoin) error
 }
 
 // Server is the leader's server, as far as questions go. Errors are of package
@@ -102,6 +104,7 @@ func (h *Hook) Rejoin(ctx context.Context) (*Report, error) {
 	r := h.begin()
 	err := r.rejoin(ctx)
 	r.nameLost(ctx)
+	r.remember(ctx, err)
 	return r.end(err)
 }
 

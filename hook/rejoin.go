@@ -263,6 +263,9 @@ func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err 
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 	r.atWork, r.worked, r.touched.work = true, true, true
+	if r.why == "" {
+		r.why = d.Reason
+	}
 	if r.facts.Local.Running {
 		r.touched.stopped, r.touched.down = true, false
 	}

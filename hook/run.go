@@ -35,8 +35,10 @@ type run struct {
 	// stood there last; nil when it did not wait.
 	queued time.Duration
 	queue  *dcs.Queued
-	// worked: some attempt has done something to the node.
+	// worked: some attempt has done something to the node; why is the decision's
+	// reason at that time.
 	worked bool
+	why    string
 	// telling is the lock whose record follows the work.
 	telling telling
 	// done: the directory was rewound, or made a standby, by this run.

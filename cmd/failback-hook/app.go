@@ -51,8 +51,9 @@ type connectRequest struct {
 	onEvent func(rewind.Event)
 	onStep  func(string)
 	onWait  func(hook.Waiting)
-	// salvageDir is where salvage.dir leads; empty for nowhere.
-	salvageDir string
+	// salvageDir is where salvage.dir leads, stateDir where state_dir does; empty
+	// for nowhere.
+	salvageDir, stateDir string
 }
 
 // Values of --output.
@@ -163,6 +164,22 @@ func (p *program) commands(usage cli.OnUsageErrorFunc, action func(func(*cli.Con
 			Action:             action(p.agent),
 		},
 		{
+			Name:               "status",
+			Usage:              "print how the cluster stands, and who is being rejoined",
+			CustomHelpTemplate: commandHelp(statusHelp, statusFlags(), outputFlags()),
+			Flags:              slices.Concat(statusFlags(), outputFlags(), settingFlags()),
+			OnUsageError:       usage,
+			Action:             action(p.status),
+		},
+		{
+			Name:               "history",
+			Usage:              "print past rejoins",
+			CustomHelpTemplate: commandHelp(historyHelp, historyFlags(), outputFlags()),
+			Flags:              slices.Concat(historyFlags(), outputFlags(), settingFlags()),
+			OnUsageError:       usage,
+			Action:             action(p.history),
+		},
+		{
 			Name:         "version",
 			Usage:        "print the version",
 			Flags:        outputFlags(),
@@ -185,7 +202,7 @@ func unknownOption(err error) error {
 // optionNames are all long options, with their dashes.
 func optionNames() []string {
 	var names []string
-	for _, f := range slices.Concat(runFlags(), lostFlags(), outputFlags(), settingFlags()) {
+	for _, f := range slices.Concat(runFlags(), lostFlags(), statusFlags(), outputFlags(), settingFlags()) {
 		names = append(names, "--"+f.Names()[0])
 	}
 	return names

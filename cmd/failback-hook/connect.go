@@ -46,7 +46,7 @@ func connectHook(ctx context.Context, req connectRequest) (*hook.Hook, *cluster,
 // newHook puts together all but the cluster.
 func newHook(req connectRequest) *hook.Hook {
 	cfg := req.settings.hookConfig(req.version)
-	cfg.Salvage.Dir = req.salvageDir
+	cfg.Salvage.Dir, cfg.StateDir = req.salvageDir, req.stateDir
 	return &hook.Hook{
 		Config:     cfg,
 		OpenSource: req.openSource,
@@ -122,6 +122,15 @@ func (c *cluster) Lock(ctx context.Context, req dcs.LockRequest) (hook.Lock, err
 		return nil, err
 	}
 	return d.Lock(ctx, req)
+}
+
+// Remember keeps the record of a rejoin that is over.
+func (c *cluster) Remember(ctx context.Context, r dcs.PastRejoin) error {
+	d, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	return d.Remember(ctx, r)
 }
 
 // Locks lists who holds locks of this cluster.

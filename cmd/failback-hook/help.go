@@ -23,6 +23,8 @@ USAGE
   failback-hook agent [OPTIONS]                watch over this node, rejoin it when needed
   failback-hook lost [OPTIONS]                 what only this node has (lost --help)
   failback-hook undo [OPTIONS]                 give the directory back as it was before
+  failback-hook status [OPTIONS]               the cluster, who is at work, who waits
+  failback-hook history [OPTIONS]              past rejoins
   failback-hook rewind [OPTIONS OF pg_rewind]  the same engine by pg_rewind's command line
   failback-hook config show [OPTIONS]          every value and where it comes from
   failback-hook version                        print the version
@@ -85,6 +87,11 @@ func helpTemplate() string {
 	b.WriteString("\nEXIT CODES\n")
 	b.WriteString(exitHelp())
 	return literal(b.String())
+}
+
+// commandHelp is the help text of a command with options of its own.
+func commandHelp(text string, flags ...[]cli.Flag) string {
+	return literal(text + "\nOPTIONS\n" + flagHelp(slices.Concat(flags...)) + "  Settings, as in failback-hook --help: --scope, --etcd-endpoints, …\n")
 }
 
 // literal keeps cli's template engine from finding anything in a text.

@@ -31,7 +31,7 @@ func layers() []layer {
 			[]string{"golang.org/x/sync", "golang.org/x/sys", "github.com/jackc/pgx/v5", "github.com/cenkalti/backoff/v5"}},
 		{"dcs", []string{"rewind/pg"},
 			[]string{"go.etcd.io/etcd/client", "go.etcd.io/etcd/api", "google.golang.org/grpc", "go.uber.org/zap", "golang.org/x/sync", "github.com/cenkalti/backoff/v5"}},
-		{"hook", []string{"dcs", "rewind", "rewind/pg", "rewind/pgcontrol", "rewind/postmaster"},
+		{"hook", []string{"dcs", "rewind", "rewind/pg", "rewind/pgcontrol", "rewind/journal", "rewind/postmaster"},
 			[]string{"go.uber.org/zap", "golang.org/x/sync", "golang.org/x/sys", "github.com/cenkalti/backoff/v5"}},
 		{"hook/patroniconf", []string{"rewind/pg"}, []string{"go.yaml.in/yaml/v3"}},
 		{"cmd/failback-hook", []string{"dcs", "hook", "hook/patroniconf", "rewind", "rewind/pg", "rewind/source"},

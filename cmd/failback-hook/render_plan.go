@@ -79,8 +79,12 @@ func renderPlan(w io.Writer, r *hook.Report) {
 func holders(locks []dcs.Owner) []string {
 	var names []string
 	for _, o := range locks {
-		names = append(names, fmt.Sprintf("%s of %s from %s, since %s (host %s, pid %d)",
-			o.Operation, o.Member, o.Leader, o.Since.Format(time.RFC3339), o.Host, o.PID))
+		text := fmt.Sprintf("%s of %s from %s, since %s (host %s, pid %d)",
+			o.Operation, o.Member, o.Leader, o.Since.Format(time.RFC3339), o.Host, o.PID)
+		if o.Progress != nil {
+			text += ": " + o.Progress.String()
+		}
+		names = append(names, text)
 	}
 	return names
 }

@@ -76,13 +76,13 @@ func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration,
 	shown := p.newProgress(c.Bool("quiet"), log)
 	defer shown.close()
 	dry := c.Bool("dry-run")
-	salvageDir := ""
+	salvageDir, records := "", ""
 	if !dry {
-		salvageDir = p.salvageDir(&conf.settings, log)
+		salvageDir, records = p.salvageDir(&conf.settings, log), p.recordsDir(&conf.settings, log)
 	}
 	r, closer, err := p.connect(ctx, connectRequest{
-		salvageDir: salvageDir,
-		settings:   &conf.settings, version: buildVersion().Version, log: log, patient: !dry && conf.settings.Wait > 0,
+		salvageDir: salvageDir, stateDir: records,
+		settings: &conf.settings, version: buildVersion().Version, log: log, patient: !dry && conf.settings.Wait > 0,
 		onEvent: shown.event, onStep: shown.step, onWait: shown.wait,
 	})
 	if err != nil {

@@ -52,7 +52,8 @@ type settings struct {
 		Keep   int
 		MaxAge time.Duration
 	}
-	Lock struct {
+	StateDir string
+	Lock     struct {
 		Limit int
 		TTL   time.Duration
 	}

@@ -154,6 +154,7 @@ func (s *settings) hookConfig(version string) hook.Config {
 		Salvage:             s.salvage(),
 		LockLimit:           s.Lock.Limit,
 		LockTTL:             s.Lock.TTL,
+		StateDir:            s.recordsDir(),
 		Version:             version,
 	}
 }

@@ -119,6 +119,8 @@ func workSettings() []setting {
 			help: "how many branches of one cluster are kept there"},
 		{key: "salvage.max_age", field: func(s *settings) any { return &s.Salvage.MaxAge }, def: "720h", zero: "for ever",
 			help: "how long they are kept; 0s: for ever"},
+		{key: "state_dir", field: func(s *settings) any { return &s.StateDir }, def: salvageAuto,
+			help: "where this node keeps records of its rejoins: a directory, off, auto (beside the log of a callback's worker)"},
 		{key: "no_undo", field: func(s *settings) any { return &s.NoUndo }, def: "false",
 			help: "save nothing of what is overwritten, where the room is missing"},
 		{key: "lock.limit", field: func(s *settings) any { return &s.Lock.Limit }, def: "1",

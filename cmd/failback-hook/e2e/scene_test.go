@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -313,7 +314,7 @@ func follows(t *testing.T, n, leader *rewindtest.Node) {
 	rewindtest.CompareTables(t, n, leader)
 }
 
-// locks are the program's keys in etcd.
+// locks are the program's keys in etcd, but for the records of past rejoins.
 func (s *scene) locks(t *testing.T) []string {
 	t.Helper()
 	resp, err := s.admin.Get(context.WithoutCancel(t.Context()), lockPrefix, clientv3.WithPrefix())
@@ -322,7 +323,9 @@ func (s *scene) locks(t *testing.T) []string {
 	}
 	var keys []string
 	for _, kv := range resp.Kvs {
-		keys = append(keys, string(kv.Key))
+		if key := string(kv.Key); !strings.HasPrefix(key, path.Join(lockPrefix, scope, "history")+"/") {
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }
@@ -346,6 +349,7 @@ func (s *scene) dropLocks(t *testing.T) {
 	for _, kv := range resp.Kvs {
 		leases[kv.Lease] = true
 	}
+	delete(leases, 0) // records of past rejoins
 	for _, lease := range slices.Sorted(maps.Keys(leases)) {
 		if _, err := s.admin.Revoke(t.Context(), clientv3.LeaseID(lease)); err != nil {
 			t.Fatal(err)
