@@ -174,7 +174,7 @@ func (c *Client) scopes(ctx context.Context) []string {
 			return found
 		}
 		name := scopeIn(string(resp.Kvs[0].Key), root)
-		found = append(found, name)
+		found = append(found, plain(name, maxWord))
 		from = clientv3.GetPrefixRangeEnd(root + name + "/")
 	}
 	return found

@@ -29,7 +29,8 @@ type KeyValue struct {
 // ErrMalformed and names the key: leader, initialize, config, the member key of
 // the leader and those of the members in required (empty names are skipped). A
 // malformed value of any other member makes that one RoleUnknown: a broken
-// bystander must not keep the rest from being rejoined.
+// bystander must not keep the rest from being rejoined. A member whose name could
+// not be one is left out.
 //
 // Without any key of a cluster the error is a *NoClusterError.
 func ParsePatroni(kvs []KeyValue, scope, prefix string, revision int64, required ...string) (Topology, error) {
@@ -76,6 +77,9 @@ func (t *Topology) takePatroniKey(name string, kv KeyValue, broken map[string]er
 		if !ok {
 			return false, nil
 		}
+		if checkName(member) != nil {
+			return true, nil // nobody can be called so; as leader it is refused
+		}
 		m, err := parseMember(kv.Value)
 		if err != nil {
 			broken[member] = err
@@ -95,7 +99,29 @@ func parseLeader(kv KeyValue) (*Leader, error) {
 	if len(kv.Value) == 0 {
 		return nil, errors.New("the name of the leader is empty")
 	}
+	if err := checkName(string(kv.Value)); err != nil {
+		return nil, fmt.Errorf("the name of the leader: %w", err)
+	}
 	return &Leader{Name: string(kv.Value), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: kv.Lease}, nil
+}
+
+// Bounds of what is taken from etcd. A member's value is a few hundred bytes; its
+// tags are the user's.
+const (
+	maxMembers     = 1000
+	maxMemberBytes = 64 << 10
+)
+
+// checkName refuses names that nobody can be called by: they go into settings of
+// PostgreSQL, into keys, and into lines that people read.
+func checkName(name string) error {
+	switch {
+	case len(name) > maxWord:
+		return fmt.Errorf("%d bytes are more than a name has", len(name))
+	case plain(name, maxWord) != name:
+		return errors.New("it holds characters that cannot be printed")
+	}
+	return nil
 }
 
 // parseInitialize reads the system identifier; it is empty while members race
@@ -178,6 +204,9 @@ func truth(value json.RawMessage, otherwise bool) bool {
 // parseMember reads a member's value. Fields that are absent stay zero: a
 // server that cannot be queried reports neither timeline nor position.
 func parseMember(value []byte) (Member, error) {
+	if len(value) > maxMemberBytes {
+		return Member{}, fmt.Errorf("%d bytes are more than a member says of itself", len(value))
+	}
 	fields, err := object(value)
 	if err != nil {
 		return Member{}, err
@@ -207,6 +236,12 @@ func parseMember(value []byte) (Member, error) {
 				return Member{}, fmt.Errorf("field %s: %w", f.key, err)
 			}
 		}
+	}
+	for _, word := range []*string{&m.State, &m.Replication, &m.Version} {
+		*word = plain(*word, maxWord)
+	}
+	if err := checkAPIURL(m.APIURL); err != nil {
+		return Member{}, fmt.Errorf("field api_url: %w", err)
 	}
 	m.Role, m.Timeline, m.LSN = foldRole(role), pg.Timeline(timeline), pg.LSN(lsn)
 	// A standby leader is never promoted, and its flag stays false for ever.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,6 +145,58 @@ func TestParseMember(t *testing.T) {
 	}
 }
 
+// Whoever may write a key may write anything.
+func TestHostileMembers(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for name, value := range map[string]string{
+		"a socket on this host":          `{"conn_url":"postgres://%2Fvar%2Frun%2Fpostgresql/postgres"}`,
+		"an abstract socket":             `{"conn_url":"postgres://%40socket/postgres"}`,
+		"several hosts behind an escape": `{"conn_url":"postgres://a%2Cb:5432/postgres"}`,
+		"a line feed":                    `{"conn_url":"postgres://a%0Ab/postgres"}`,
+		"a plain line feed":              `{"conn_url":"postgres://a\nprimary_slot_name='x'/postgres"}`,
+		"a quote":                        `{"conn_url":"postgres://a'%20host=b/postgres"}`,
+		"a blank":                        `{"conn_url":"postgres://a%20host=b/postgres"}`,
+		"a zero byte":                    `{"conn_url":"postgres://a%00b/postgres"}`,
+		"a comma in brackets":            `{"conn_url":"postgres://[a b]:5/postgres"}`,
+		"an option":                      `{"conn_url":"postgres://-x/postgres"}`,
+		"a long host":                    `{"conn_url":"postgres://` + long + `/postgres"}`,
+		"another scheme":                 `{"conn_url":"file:///etc/passwd"}`,
+		"an API of another scheme":       `{"api_url":"file:///etc/passwd"}`,
+		"an API of gopher":               `{"api_url":"gopher://a:70/x"}`,
+		"an API with a user":             `{"api_url":"http://a:b@c/patroni"}`,
+		"an API without a host":          `{"api_url":"http:///patroni"}`,
+		"an API with a line feed":        `{"api_url":"http://a\n/patroni"}`,
+		"a long API":                     `{"api_url":"http://a/` + strings.Repeat("x", 2000) + `"}`,
+		"huge":                           `{"tags":{"a":"` + strings.Repeat("x", 70000) + `"}}`,
+		"deep":                           `{"tags":{"a":` + strings.Repeat("[", 20000) + `}`,
+	} {
+		_, err := parse(map[string]string{"leader": "n2", "members/n2": value})
+		if !errors.Is(err, dcs.ErrMalformed) || !strings.Contains(err.Error(), "members/n2") || len(err.Error()) > 300 {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	for name, leader := range map[string]string{"a line feed": "n2\nfake line", "not UTF-8": "n\xff", "too long": long, "an escape": "n\x1b[2J"} {
+		if _, err := parse(map[string]string{"leader": leader}); !errors.Is(err, dcs.ErrMalformed) || strings.ContainsAny(err.Error(), "\n\x1b") {
+			t.Errorf("leader with %s: %v", name, err)
+		}
+		if top, err := parse(map[string]string{"leader": "n1", "members/" + leader: `{}`, "members/n1": `{}`}); err != nil || len(top.Members) != 1 {
+			t.Errorf("member with %s: %+v, %v", name, top.Members, err)
+		}
+	}
+	many := map[string]string{"leader": "n1"}
+	for i := range 1001 {
+		many[fmt.Sprintf("members/n%d", i)] = "{}"
+	}
+	if _, err := parse(many); !errors.Is(err, dcs.ErrMalformed) {
+		t.Errorf("too many members: %v", err)
+	}
+	// A password in the parameters is as secret as one before the host.
+	top, err := parse(map[string]string{"leader": "n2", "members/n2": `{"conn_url":"postgres://a/db?password=s3cret&%70assword=s3cret&sslmode=require&sslpassword=s3cret"}`})
+	if err != nil || top.Members[0].ConnURL != "postgres://a/db?sslmode=require" {
+		t.Errorf("%+v, %v", top.Members, err)
+	}
+}
+
 func TestParseConfig(t *testing.T) {
 	for value, want := range map[string]dcs.Config{
 		`{}`:                         {UseSlots: true},
@@ -255,6 +308,8 @@ func FuzzParsePatroni(f *testing.F) {
 			f.Add(strings.TrimPrefix(kv.Key, prefix), kv.Value, kv.Lease)
 		}
 	}
+	f.Add("members/x", []byte(`{"conn_url":"postgres://%2Ftmp,b:2/?password=x","api_url":"ftp://x"}`), int64(1))
+	f.Add("history", []byte(`[[1,53697008,"no recovery target specified","2026-11-21T07:35:29.181924+00:00","n2"]]`), int64(0))
 	f.Add("members/x", []byte(`{"conn_url":"postgres://[::1]:1,b:2/"}`), int64(1))
 	f.Fuzz(func(t *testing.T, key string, value []byte, lease int64) {
 		kvs := append(keys(map[string]string{"leader": "n1", "members/n1": `{"role":"primary"}`}),
@@ -269,6 +324,12 @@ func FuzzParsePatroni(f *testing.F) {
 		for _, m := range top.Members {
 			if m.Name == "" || m.Role == "" || (m.Host == "") != (m.Port == 0) {
 				t.Fatalf("member %+v", m)
+			}
+			for _, s := range []string{m.Name, m.State, m.Version, m.Replication, m.Host} {
+				fitForALine(t, s)
+			}
+			if strings.HasPrefix(m.Host, "/") || strings.ContainsAny(m.Host, ",@' =\\") {
+				t.Fatalf("host %q", m.Host)
 			}
 		}
 	})

@@ -47,7 +47,7 @@ func ParsePlain(kvs []KeyValue, scope, prefix string, revision int64, required .
 func (t *Topology) takePlainKey(name string, kv KeyValue, broken map[string]error) (known bool, err error) {
 	switch name {
 	case "leader":
-		if value := string(kv.Value); strings.TrimSpace(value) != value {
+		if value := string(kv.Value); len(value) < 100 && strings.TrimSpace(value) != value {
 			return true, fmt.Errorf("the name of the leader %q has a space or a line end around it: use printf, not echo", value)
 		}
 		t.Leader, err = parseLeader(kv)
@@ -62,6 +62,9 @@ func (t *Topology) takePlainKey(name string, kv KeyValue, broken map[string]erro
 	member, ok := memberIn(name)
 	if !ok {
 		return false, nil
+	}
+	if checkName(member) != nil {
+		return true, nil // nobody can be called so; as leader it is refused
 	}
 	m, err := parsePlainMember(kv.Value)
 	if err != nil {
@@ -98,6 +101,9 @@ func (t *Topology) complete(required []string, broken map[string]error) error {
 		if err := broken[name]; err != nil {
 			return malformed(t.Prefix+"members/"+name, err)
 		}
+	}
+	if len(t.Members) > maxMembers {
+		return malformed(t.Prefix+"members/", fmt.Errorf("%d members are more than a cluster has", len(t.Members)))
 	}
 	slices.SortFunc(t.Members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	return nil
