@@ -120,17 +120,26 @@ func lastName(key string) string {
 
 // plain makes a text of somebody else's fit for a line that people read: no
 // control characters, which could move their cursor or begin a line that looks
-// like ours, and not longer than most bytes.
+// like ours, and not longer than most bytes. What it has made it leaves as it is.
 func plain(s string, most int) string {
-	if len(s) > most {
-		s = s[:most] + "…"
+	const more = "…"
+	if len(s) > 4*most { // no character has more than four bytes
+		s = s[:4*most]
 	}
-	return strings.Map(func(r rune) rune {
+	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
+	if len(s) <= most {
+		return s
+	}
+	end := most - len(more)
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + more
 }
 
 // LockedError says who holds the lock that was asked for, or who waits for it

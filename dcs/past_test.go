@@ -42,6 +42,7 @@ func FuzzDecodePastRejoin(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	f.Add([]byte(`{"version":1,"started":"2026-11-21T10:00:00Z","member":"` + strings.Repeat("ä", 300) + `","error":"` + strings.Repeat("\\u0001😀", 1500) + `"}`))
 	f.Add([]byte(`{"version":1,"member":"\u001b[2J","started":"2026-11-21T10:00:00Z","lost_bytes":-5}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := dcs.DecodePastRejoin(b)

@@ -80,7 +80,7 @@ func (p page) atWork(heading string, list []dcs.Holder, now time.Time) {
 			text += ": " + h.Progress.String()
 		}
 		if h.Hangs {
-			text += "; it hangs"
+			text += "; it seems to hang"
 		}
 		if h.Forgotten {
 			text += "; on no lease: if nobody is at work, delete " + h.Key
