@@ -26,6 +26,8 @@ const (
 	// reserve takes up some room that an undo on a full disk needs.
 	reserve     = JournalDir + "/reserve"
 	reserveSize = 64 << 10
+	// unpublished is a small file before it gets its place.
+	unpublished = JournalDir + "/unpublished"
 )
 
 var actionNames = [...]string{"", "symlink", "mkdir", "copy", "tail", "blocks", "truncate", "remove"}

@@ -296,7 +296,8 @@ func (w *writer) renameDurably(from, to string) error {
 }
 
 // publish writes a small file so that it is either not there or whole, also
-// after a power cut.
+// after a power cut. What that may leave behind half written lies among the
+// engine's own files, and goes with them: an undo would not know of it elsewhere.
 func (w *writer) publish(p string, data []byte) error {
 	if err := w.keepCopy(p); err != nil {
 		return err
@@ -304,7 +305,13 @@ func (w *writer) publish(p string, data []byte) error {
 	if err := w.step("publish", p); err != nil {
 		return err
 	}
-	if err := journal.WriteFile(w.realPath(p), data, w.fileMode); err != nil {
+	tmp := p + ".tmp"
+	if ok, err := w.exists(JournalDir); err != nil {
+		return w.fail("look at", JournalDir, err)
+	} else if ok {
+		tmp = unpublished
+	}
+	if err := journal.WriteFileBy(w.realPath(tmp), w.realPath(p), data, w.fileMode); err != nil {
 		return w.fail("write file", p, err)
 	}
 	return nil

@@ -47,8 +47,13 @@ func Rename(oldPath, newPath string) error {
 // The new file is written beside it as path + ".tmp"; one that a crash left
 // behind is replaced. When it fails after the exchange, in the last sync, the
 // new content is in place but not known to be durable.
-func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
-	tmp := path + ".tmp"
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	return WriteFileBy(path+".tmp", path, data, mode)
+}
+
+// WriteFileBy is WriteFile by way of a file elsewhere on the same file system,
+// for where nothing else may be left behind beside path.
+func WriteFileBy(tmp, path string, data []byte, mode fs.FileMode) error {
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("write file %s: %w", path, err)
 	}
