@@ -47,12 +47,39 @@ func (a *applier) tidyFinished() error {
 }
 
 func (w *writer) discard(r *resume, to Salvage) (s *Salvaged, err error) {
+	if err := w.giveUpUndo(r); err != nil {
+		return nil, err
+	}
 	if r.finished && len(r.plans) > 0 {
 		if s, err = w.salvage(r.plans, to); err != nil {
 			return nil, err
 		}
 	}
 	return s, w.removeOwnFiles(r.states)
+}
+
+// giveUpUndo notes that a finished run cannot be taken back any more, before
+// the first of what that takes goes: an undo that finds a part of it would make
+// a good directory one that cannot start.
+func (w *writer) giveUpUndo(r *resume) (err error) {
+	if !r.finished || !r.undoable {
+		return nil
+	}
+	if err := w.remove(reserve); err != nil { // room for the note
+		return err
+	}
+	if err := w.step("journal", JournalDir); err != nil {
+		return err
+	}
+	j, err := journal.Open(filepath.Join(w.dir, JournalDir))
+	if err != nil {
+		return w.fail("write journal", JournalDir, err)
+	}
+	defer closing(&err, j.Close)
+	if err := errors.Join(j.Append(recordNoUndo, nil), j.Sync()); err != nil {
+		return w.fail("write journal", JournalDir, err)
+	}
+	return nil
 }
 
 // removeOwnFiles removes all of the engine's own files. The journal goes last:

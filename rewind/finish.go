@@ -173,25 +173,27 @@ func (a *applier) finish(ctx context.Context, control []byte) error {
 	if err := a.w.publish(controlRel, control); err != nil {
 		return err
 	}
-	states := a.w.undo.all()
+	done := &resume{finished: true, undoable: a.w.undo != nil, states: a.w.undo.all(), plans: []*Plan{a.p}}
+	if a.resume != nil {
+		done.plans = append(a.resume.plans, a.p)
+	}
 	if err := a.closeJournal(); err != nil || a.engine.Options.KeepUndo {
 		return err
 	}
-	return a.leave(states)
+	return a.leave(done)
 }
 
 // leave removes the engine's own files. The work is done by now: WAL that cannot
 // be salvaged stays where it is, for the next run to try again.
-func (a *applier) leave(states map[string]*preState) (err error) {
-	var plans []*Plan
-	if a.resume != nil {
-		plans = a.resume.plans
+func (a *applier) leave(done *resume) (err error) {
+	if err := a.w.giveUpUndo(done); err != nil {
+		return err
 	}
-	if a.salvaged, err = a.w.salvage(append(plans, a.p), a.engine.Options.Salvage); err != nil {
+	if a.salvaged, err = a.w.salvage(done.plans, a.engine.Options.Salvage); err != nil {
 		a.run.warn(err.Error())
 		return nil
 	}
-	return a.w.removeOwnFiles(states)
+	return a.w.removeOwnFiles(done.states)
 }
 
 // mayCommit is the last chance to say no: to whoever called, and to a run that

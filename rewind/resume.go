@@ -174,7 +174,7 @@ func readRecords(j records) (r *resume, done bool, err error) {
 		case recordUndo:
 			r.undoing = true
 		case recordNoUndo:
-			r.undoable, r.states = false, map[string]*preState{}
+			r.undoable = false // states still tell what is to be removed
 		default:
 			return fmt.Errorf("%w: record kind %d", journal.ErrNewerFormat, kind)
 		}
