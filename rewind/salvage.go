@@ -88,17 +88,25 @@ func salvageError(dir string, err error) error {
 		Advice: "the WAL is still in the data directory; make the directory writable, or choose another, and run this again"}
 }
 
-// salvageNames are the segments and histories that were set aside by any run.
+// salvageNames are the segments and histories of the target's own that were set
+// aside by any run. A run that continues sets aside what the one before it had brought.
 func salvageNames(plans []*Plan) []string {
 	var names []string
+	all, brought := &resume{plans: plans}, map[string]bool{}
 	for _, p := range plans {
 		for _, s := range p.WAL.SetAside {
+			if brought[s] || !all.ownsWAL(path.Base(s)) {
+				continue
+			}
 			name := path.Base(s)
 			_, _, segment := pg.ParseSegmentName(name, p.WALSegSize)
 			_, history := pg.ParseHistoryFileName(name)
 			if path.Dir(s) == "pg_wal" && (segment || history || pg.IsPartialName(name)) {
 				names = append(names, name)
 			}
+		}
+		for _, s := range p.WAL.in() {
+			brought[s] = true
 		}
 	}
 	slices.Sort(names)
