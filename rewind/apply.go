@@ -104,6 +104,7 @@ func (a *applier) checkUnchanged(ctx context.Context) error {
 	if (a.resume != nil) != a.p.Resumed {
 		return a.changed("the journal of an interrupted run came or went")
 	}
+	a.w.continues = a.resume != nil
 	now, err := readTarget(ctx, a.w.target, a.resume)
 	if err != nil {
 		return err

@@ -23,14 +23,16 @@ func (w *writer) syncDir(p string) error {
 // costs less than a sync for each file.
 const manyFiles = 512
 
-// sync brings everything that was touched to the disk.
+// sync brings everything that was touched to the disk. A run that was killed has
+// touched files as well, and need not have synced them: what it had moved, cut
+// off or removed is found done, is not done again, and may be undone by a power cut.
 func (w *writer) sync() error {
 	if w.noSync {
 		clear(w.files)
 		clear(w.dirs)
 		return nil
 	}
-	if w.syncMethod.wholeFileSystems(len(w.files) + len(w.dirs)) {
+	if w.continues || w.syncMethod.wholeFileSystems(len(w.files)+len(w.dirs)) {
 		return w.syncMounts()
 	}
 	var g errgroup.Group

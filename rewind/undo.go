@@ -51,7 +51,9 @@ func (e *Engine) Undo(ctx context.Context) (out *Undone, err error) {
 	if err := refuseRunning(t.dir); err != nil {
 		return nil, err
 	}
-	u := &undoer{w: e.newWriter(t), run: e.newRun(), resume: r, out: &Undone{Finished: r.finished}}
+	w := e.newWriter(t)
+	w.continues = r.undoing
+	u := &undoer{w: w, run: e.newRun(), resume: r, out: &Undone{Finished: r.finished}}
 	if r.undone { // only the tidying up was interrupted
 		return u.out, u.w.removeOwnFiles(r.states)
 	}

@@ -30,6 +30,9 @@ type writer struct {
 	noSync bool
 	// syncMethod is Options.SyncMethod.
 	syncMethod SyncMethod
+	// continues: what an interrupted run has changed is on the disk or not, and
+	// nobody knows which files those are.
+	continues bool
 	// undo takes what a change destroys; nil in a run that keeps nothing.
 	undo *undoLog
 
