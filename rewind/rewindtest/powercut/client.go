@@ -30,7 +30,8 @@ type Moment struct {
 	Seed uint64
 }
 
-// Machine has room for one disk. It is for one goroutine at a time, but for Now.
+// Machine has room for one disk at a time. A test has as many machines as it opens;
+// each takes its disks along when the test ends.
 type Machine struct {
 	t      testing.TB
 	client *rpc.Client

@@ -62,45 +62,100 @@ func start() (end func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newServer(uid, gid)
+	root, err := newRoot(uid, gid)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.end())
+			err = errors.Join(err, os.RemoveAll(root.dir))
 		}
 	}()
-	if err := s.selfTest(); err != nil {
+	if err := root.selfTest(); err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(s.dir, "socket")
+	socket := filepath.Join(root.dir, "socket")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return nil, err
 	}
-	r := rpc.NewServer()
-	guarded := &Server{s: s}
-	if err := errors.Join(r.RegisterName("Server", guarded), os.Chmod(socket, 0o777), os.Setenv(socketEnv, socket)); err != nil {
+	if err := errors.Join(os.Chmod(socket, 0o777), os.Setenv(socketEnv, socket)); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	go accept(l, r)
+	go root.accept(l)
 	return func() error {
-		guarded.mu.Lock()
-		defer guarded.mu.Unlock()
-		return errors.Join(l.Close(), s.end())
+		err := l.Close()
+		root.open.Wait()
+		return errors.Join(err, os.RemoveAll(root.dir))
 	}, nil
 }
 
-// accept serves whoever comes, until the listener is closed.
-func accept(l net.Listener, r *rpc.Server) {
+// root makes machines.
+type root struct {
+	dir      string
+	uid, gid int
+	open     sync.WaitGroup
+}
+
+// newRoot makes the directory for images: in memory where there is room for it.
+func newRoot(uid, gid int) (*root, error) {
+	parent := os.TempDir()
+	var st unix.Statfs_t
+	if err := unix.Statfs("/dev/shm", &st); err == nil && st.Bavail*uint64(st.Bsize) > 3<<30 {
+		parent = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(parent, "powercut-")
+	if err != nil {
+		return nil, err
+	}
+	return &root{dir: dir, uid: uid, gid: gid}, os.Chmod(dir, 0o755)
+}
+
+// accept gives everybody who comes a machine, until the listener is closed.
+func (r *root) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		go r.ServeConn(c)
+		r.open.Go(func() {
+			if err := r.serve(c); err != nil {
+				fmt.Fprintln(os.Stderr, "powercut:", err)
+			}
+		})
 	}
+}
+
+// serve is one machine, for as long as its test is connected.
+func (r *root) serve(c net.Conn) error {
+	s, err := r.newServer()
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	calls := rpc.NewServer()
+	shown := &Server{s: s}
+	if err := calls.RegisterName("Server", shown); err != nil {
+		return errors.Join(err, s.end())
+	}
+	calls.ServeConn(c) // until it is closed
+	shown.mu.Lock()
+	defer shown.mu.Unlock()
+	return s.end()
+}
+
+// selfTest finds out whether disks can be made, recorded and mounted here.
+func (r *root) selfTest() (err error) {
+	s, err := r.newServer()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.end()) }()
+	var i Image
+	var dir string
+	if err := s.Format(FormatArgs{FS: Ext4, MB: 16}, &i); err != nil {
+		return err
+	}
+	return s.Mount(MountArgs{Image: i, FS: Ext4, Record: true}, &dir)
 }
 
 // leaveMounts runs this program once more in the same process, with mounts of its own.
@@ -134,19 +189,6 @@ func testUser() (uid, gid int, err error) {
 	}
 	gid, err = strconv.Atoi(u.Gid)
 	return uid, gid, err
-}
-
-// selfTest finds out whether disks can be made, recorded and mounted here.
-func (s *server) selfTest() error {
-	var i Image
-	var dir string
-	if err := s.Format(FormatArgs{FS: Ext4, MB: 16}, &i); err != nil {
-		return err
-	}
-	if err := s.Mount(MountArgs{Image: i, FS: Ext4, Record: true}, &dir); err != nil {
-		return err
-	}
-	return errors.Join(s.Unmount(0, new(int)), s.Drop(i, nil))
 }
 
 // Server is the root side as the socket sees it: one call after the other.

@@ -16,6 +16,7 @@ import (
 func TestCut(t *testing.T) {
 	for _, fs := range []powercut.FileSystem{powercut.Ext4, powercut.XFS, powercut.Btrfs} {
 		t.Run(string(fs), func(t *testing.T) {
+			t.Parallel()
 			m := powercut.Open(t, fs)
 			size := 64
 			if fs != powercut.Ext4 {

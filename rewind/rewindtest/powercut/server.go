@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// server is the root side. Its exported methods are called over the socket, one
+// server is the root side of one machine. Its exported methods are called over the socket, one
 // at a time.
 type server struct {
 	dir      string
@@ -31,18 +31,13 @@ type recording struct {
 	served <-chan error // nil when it is served no more
 }
 
-// newServer makes the directory for images: in memory where there is room for it.
-func newServer(uid, gid int) (*server, error) {
-	parent := os.TempDir()
-	var st unix.Statfs_t
-	if err := unix.Statfs("/dev/shm", &st); err == nil && st.Bavail*uint64(st.Bsize) > 3<<30 {
-		parent = "/dev/shm"
-	}
-	dir, err := os.MkdirTemp(parent, "powercut-")
+// newServer makes the directory for its images.
+func (r *root) newServer() (*server, error) {
+	dir, err := os.MkdirTemp(r.dir, "")
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, uid: uid, gid: gid}
+	s := &server{dir: dir, uid: r.uid, gid: r.gid}
 	err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(s.at(), 0o755), os.WriteFile(s.disk(), nil, 0o600))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
