@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test test-model test-crash race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
+.PHONY: help build setup demo test test-model test-crash test-powercut race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ test-histories: setup ## every history of a failover, on every PostgreSQL found,
 
 test-crash: setup ## a kill, an error and a full disk at every step of a rewind, resumed and taken back
 	$(GO) test -count=1 -timeout 90m -run '^(TestInterrupted|TestUndo|TestDiskFull|TestSameNumberInterrupted)' ./rewind -args -crash
+
+test-powercut: setup ## the power fails at every write of a rewind and of its undo, on a disk that remembers (root; FS=ext4,xfs,btrfs EVERY=1)
+	$(GO) test -count=1 -timeout 10h -v -run '^TestPowerCut' ./rewind -args -powercut=$(or $(EVERY),1) -powercut-fs=$(or $(FS),ext4)
 
 torture: setup ## random scenes by seed, compared with their leader (SEEDS=200 START=1, or SEED=…)
 	@scripts/torture

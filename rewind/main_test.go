@@ -4,12 +4,12 @@ import (
 	"os"
 	"testing"
 
-	"github.com/failback-hook/failback-hook/rewind/rewindtest"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest/powercut"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(smallDiskEnv) != "" { // root of a user namespace only, see TestDiskFull
 		os.Exit(m.Run())
 	}
-	os.Exit(rewindtest.Main(m))
+	os.Exit(powercut.Main(m))
 }
