@@ -122,7 +122,7 @@ func (p *powered) goesBack(t *testing.T, thorough, gone bool) {
 func (p *powered) rewound(t *testing.T, on powercut.Image, u urge) (f *film, tidying int) {
 	t.Helper()
 	f = p.film(t, on, u, func(e *rewind.Engine) {
-		e.Options.KeepUndo, e.Options.Workers = true, u.workers()
+		e.Options.KeepUndo, e.Options.Workers, e.Options.SyncMethod = true, u.workers(), u.method()
 		run(t, e)
 		tidying = p.m.Now()
 		_, err := e.Discard(context.Background())
@@ -191,6 +191,24 @@ func TestPowerCutUndo(t *testing.T) {
 			for _, u := range undoUrges() {
 				t.Run(name+" "+string(u), func(t *testing.T) { p.in(t).cutUndo(t, at, u) })
 			}
+		}
+	})
+}
+
+// TestPowerCutNoUndo is TestPowerCut for a run that saves nothing of what it
+// overwrites, from the beginning and behind one that did: it can only be finished.
+func TestPowerCutNoUndo(t *testing.T) {
+	onEachDisk(t, func(t *testing.T, p *powered) {
+		f, _ := p.rewound(t, p.base, lazy)
+		for name, on := range map[string]powercut.Image{"from the beginning": p.base, "behind another": p.halfDone(f)} {
+			t.Run(name, func(t *testing.T) {
+				p := p.in(t)
+				f := p.film(t, on, whim, func(e *rewind.Engine) {
+					e.Options.NoUndo, e.Options.Workers = true, whim.workers()
+					run(t, e)
+				})
+				p.eachCut(t, f, 2, p.stages(f), func(t *testing.T, n int, _ powercut.Image) { p.finishes(t, n%10 == 3) })
+			})
 		}
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/failback-hook/failback-hook/rewind"
 )
 
 // urge is how early the kernel writes what nobody has asked it to sync. It is
@@ -47,6 +49,14 @@ func (u urge) workers() int {
 		return 4
 	}
 	return 1
+}
+
+// method is how the engine syncs, so that either way is cut.
+func (u urge) method() rewind.SyncMethod {
+	if u == dataFirst {
+		return rewind.SyncFileSystems
+	}
+	return rewind.SyncFiles
 }
 
 // presser makes the kernel write before each step what the step before it has left.
