@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/failback-hook/failback-hook/rewind"
@@ -12,12 +13,11 @@ import (
 
 // killing makes an engine end before its n-th change from now on.
 func killing(e *rewind.Engine, n int) {
-	made := 0
+	var made atomic.Int64
 	e.BeforeWrite(func(string, string) error {
-		if made == n {
+		if made.Add(1) > int64(n) {
 			return errKilled
 		}
-		made++
 		return nil
 	})
 }
