@@ -22,7 +22,8 @@ type powered struct {
 	m *powercut.Machine
 	// node is the old primary where that is mounted.
 	node *rewindtest.Node
-	disk string
+	// disk and other are its two file systems; the data directory is on the first.
+	disk, other string
 	// base is the disk before anything was done, was the data directory on it,
 	// control its control file.
 	base    powercut.Image
@@ -37,11 +38,15 @@ func onEachDisk(t *testing.T, test func(t *testing.T, p *powered)) {
 	t.Helper()
 	t.Parallel()
 	for fs := range strings.SplitSeq(*cutOn, ",") {
-		t.Run(fs, func(t *testing.T) { test(t, newPowered(t, powercut.FileSystem(fs))) })
+		t.Run(fs+" twice", func(t *testing.T) { test(t, newPowered(t, powercut.FileSystem(fs), true)) })
+		if *everyCut > 0 {
+			t.Run(fs, func(t *testing.T) { test(t, newPowered(t, powercut.FileSystem(fs), false)) })
+		}
 	}
 }
 
-func newPowered(t *testing.T, fs powercut.FileSystem) *powered {
+// newPowered makes one whose WAL and a tablespace lie on a file system of their own, or not.
+func newPowered(t *testing.T, fs powercut.FileSystem, apart bool) *powered {
 	t.Helper()
 	m := powercut.Open(t, fs)
 	s := &interrupted{}
@@ -50,9 +55,17 @@ func newPowered(t *testing.T, fs powercut.FileSystem) *powered {
 	run(t, s.engine(t, s.whole))
 	p := &powered{interrupted: s, m: m, node: s.copy(t, "powered")}
 	p.base = m.Format(512)
-	p.disk = m.Mount(p.base)
+	at := m.Mount(p.base)
+	p.disk, p.other = filepath.Join(at, "1"), filepath.Join(at, "2")
 	own, data := p.node.Dir, filepath.Join(p.disk, "data")
 	must(t, rewindtest.CopyDir(own, data))
+	if apart {
+		spaces, err := os.ReadDir(filepath.Join(data, "pg_tblspc"))
+		must(t, err)
+		for _, link := range []string{"pg_wal", "pg_tblspc/" + spaces[0].Name()} {
+			putElsewhere(t, filepath.Join(data, link), filepath.Join(p.other, filepath.Base(link)))
+		}
+	}
 	must(t, os.Mkdir(filepath.Join(p.disk, "log"), 0o700))
 	p.node.Dir = data
 	t.Cleanup(func() { p.node.Dir = own })
@@ -62,6 +75,19 @@ func newPowered(t *testing.T, fs powercut.FileSystem) *powered {
 	must(t, err)
 	m.Unmount()
 	return p
+}
+
+// putElsewhere moves a directory, or what a link leads to, and makes a link to it.
+func putElsewhere(t *testing.T, link, to string) {
+	t.Helper()
+	from, err := filepath.EvalSymlinks(link)
+	must(t, err)
+	must(t, rewindtest.CopyDir(from, to))
+	must(t, os.RemoveAll(from))
+	if from != link {
+		must(t, os.Remove(link))
+	}
+	must(t, os.Symlink(to, link))
 }
 
 // changedOnBothSides makes a pair in which each kind of change is there to be

@@ -1,6 +1,7 @@
 package rewind_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -94,7 +95,7 @@ func (pr *presser) interfere() {
 		case <-pr.quit:
 			return
 		case <-time.After(time.Duration(random.IntN(30)) * time.Millisecond):
-			pr.withFile(pr.p.disk, func(fd int) error { return unix.Syncfs(fd) })
+			pr.withFile([]string{pr.p.disk, pr.p.other}[random.IntN(2)], unix.Syncfs)
 		}
 	}
 }
@@ -135,19 +136,19 @@ func (pr *presser) data(path string) {
 	})
 }
 
-// names syncs a file of somebody else's: with ext4 and xfs that commits all names.
+// names syncs a file of somebody else's: with ext4 and xfs that commits all names of
+// a file system.
 func (pr *presser) names() {
-	f, err := os.OpenFile(filepath.Join(pr.p.disk, "bystander"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		pr.t.Error(err)
-		return
-	}
-	defer f.Close()
-	if _, err := f.WriteString("x"); err != nil {
-		pr.t.Error(err)
-	}
-	if err := f.Sync(); err != nil {
-		pr.t.Error(err)
+	for _, fs := range []string{pr.p.disk, pr.p.other} {
+		f, err := os.OpenFile(filepath.Join(fs, "bystander"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			pr.t.Error(err)
+			return
+		}
+		_, err = f.WriteString("x")
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			pr.t.Error(err)
+		}
 	}
 }
 

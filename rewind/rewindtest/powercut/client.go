@@ -82,14 +82,15 @@ func (m *Machine) call(method string, args, out any) {
 // For gives the machine to a subtest.
 func (m *Machine) For(t testing.TB) *Machine { c := *m; c.t = t; return &c }
 
-// Format makes a disk with an empty file system of so many megabytes.
+// Format makes a disk with two empty file systems of so many megabytes each.
 func (m *Machine) Format(mb int) (i Image) {
 	m.t.Helper()
 	m.call("Format", FormatArgs{FS: m.fs, MB: mb}, &i)
 	return i
 }
 
-// Mount puts a disk in and returns the directory that it appears at.
+// Mount puts a disk in and returns the directory in which its file systems appear,
+// as "1" and "2".
 func (m *Machine) Mount(i Image) (dir string) {
 	m.t.Helper()
 	m.call("Mount", MountArgs{Image: i, FS: m.fs}, &dir)

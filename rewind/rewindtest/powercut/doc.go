@@ -12,6 +12,10 @@
 // journal, as it would after a real one. What programs wrote and did not sync
 // never came, and is not there.
 //
+// There are two file systems on a disk, so that a data directory can have its WAL,
+// or a tablespace, where a sync of its own files brings nothing along. Both lose
+// their power at the same moment.
+//
 // A disk has a cache of its own: of what was written since the last demand any
 // part may be lost. Moment.Seed takes such a part by chance.
 //

@@ -23,7 +23,7 @@ func TestCut(t *testing.T) {
 				size = 320
 			}
 			blank := m.Format(size)
-			dir := m.Record(blank)
+			dir := filepath.Join(m.Record(blank), "2")
 			write(t, filepath.Join(dir, "synced"), "as written", true)
 			first := m.Now()
 			write(t, filepath.Join(dir, "lost"), "never seen again", false)
@@ -41,7 +41,7 @@ func TestCut(t *testing.T) {
 				{third, "as written", unsynced(fs), "as written"},
 			} {
 				i := m.Cut(powercut.Moment{At: cut.at})
-				dir := m.Mount(i)
+				dir := filepath.Join(m.Mount(i), "2")
 				for name, want := range map[string]string{"synced": cut.synced, "lost": cut.lost, "late": cut.late} {
 					if got := read(t, filepath.Join(dir, name)); got != want {
 						t.Errorf("cut at %d of %d: %s holds %q, want %q", cut.at, third, name, got, want)

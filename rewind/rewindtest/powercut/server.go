@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +20,10 @@ type server struct {
 	dir      string
 	uid, gid int
 	images   int
-	// What is mounted: nothing, an image, or a recorded one.
-	mounted bool
+	// part is the size of each file system on the disks.
+	part int64
+	// mounted is how many of them are mounted.
+	mounted int
 	rec     *recording
 }
 
@@ -38,20 +41,27 @@ func (r *root) newServer() (*server, error) {
 		return nil, err
 	}
 	s := &server{dir: dir, uid: r.uid, gid: r.gid}
-	err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(s.at(), 0o755), os.WriteFile(s.disk(), nil, 0o600))
+	err = errors.Join(os.Chmod(dir, 0o755), os.WriteFile(s.disk(), nil, 0o600))
+	for part := range parts {
+		err = errors.Join(err, os.MkdirAll(s.at(part), 0o755))
+	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return s, nil
 }
 
-// at is where disks are mounted: always in the same place, because links in a
+// parts is how many file systems there are on a disk. What one of them brings to
+// the disk by the way says nothing about the other.
+const parts = 2
+
+// mounts is where disks are mounted: always in the same place, because links in a
 // data directory have absolute names.
-func (s *server) at() string            { return filepath.Join(s.dir, "mnt") }
-func (s *server) disk() string          { return filepath.Join(s.dir, "disk") }
-func (s *server) file(i Image) string   { return filepath.Join(s.dir, fmt.Sprintf("image-%d", i)) }
-func (s *server) newImage() Image       { s.images++; return Image(s.images) }
-func (s *server) run(c ...string) error { return command(c...) }
+func (s *server) mounts() string      { return filepath.Join(s.dir, "mnt") }
+func (s *server) at(part int) string  { return filepath.Join(s.mounts(), strconv.Itoa(part+1)) }
+func (s *server) disk() string        { return filepath.Join(s.dir, "disk") }
+func (s *server) file(i Image) string { return filepath.Join(s.dir, fmt.Sprintf("image-%d", i)) }
+func (s *server) newImage() Image     { s.images++; return Image(s.images) }
 
 func command(c ...string) error {
 	out, err := exec.Command(c[0], c[1:]...).CombinedOutput()
@@ -67,7 +77,7 @@ type FormatArgs struct {
 	MB int
 }
 
-// Format makes a disk with an empty file system.
+// Format makes a disk with two empty file systems.
 func (s *server) Format(a FormatArgs, out *Image) error {
 	k, err := kindOf(a.FS)
 	if err != nil {
@@ -78,15 +88,33 @@ func (s *server) Format(a FormatArgs, out *Image) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Truncate(int64(a.MB)<<20), f.Close()); err != nil {
+	s.part = int64(a.MB) << 20
+	if err := errors.Join(f.Truncate(parts*s.part), f.Close()); err != nil {
 		return err
 	}
-	if err := s.run(slices.Concat(k.mkfs, []string{s.file(i)})...); err != nil {
-		return err
+	for part := range parts {
+		if err := s.mkfs(k, i, part); err != nil {
+			return err
+		}
 	}
 	*out = i
 	var dir string
-	return errors.Join(s.Mount(MountArgs{Image: i, FS: a.FS}, &dir), os.Chown(s.at(), s.uid, s.gid), s.Unmount(0, new(int)))
+	if err := s.Mount(MountArgs{Image: i, FS: a.FS}, &dir); err != nil {
+		return err
+	}
+	for part := range parts {
+		err = errors.Join(err, os.Chown(s.at(part), s.uid, s.gid))
+	}
+	return errors.Join(err, s.Unmount(0, new(int)))
+}
+
+func (s *server) mkfs(k kind, i Image, part int) error {
+	device, err := exec.Command("losetup", "--find", "--show", fmt.Sprintf("--offset=%d", int64(part)*s.part), fmt.Sprintf("--sizelimit=%d", s.part), s.file(i)).Output()
+	if err != nil {
+		return fmt.Errorf("losetup: %w", err)
+	}
+	name := strings.TrimSpace(string(device))
+	return errors.Join(command(slices.Concat(k.mkfs, []string{name})...), command("losetup", "--detach", name))
 }
 
 // MountArgs is what Mount is called with.
@@ -99,7 +127,7 @@ type MountArgs struct {
 // Mount mounts a disk; of a recorded one all writes are remembered, and the
 // image stays as it is.
 func (s *server) Mount(a MountArgs, dir *string) error {
-	if s.mounted {
+	if s.mounted > 0 {
 		return errors.New("a disk is mounted already")
 	}
 	k, err := kindOf(a.FS)
@@ -113,14 +141,14 @@ func (s *server) Mount(a MountArgs, dir *string) error {
 		}
 		from = s.disk()
 	}
-	opts := "loop,noatime," + k.options
-	if err := s.run("mount", "-t", string(a.FS), "-o", opts, from, s.at()); err != nil {
-		if a.Record {
-			err = errors.Join(err, s.endRecording())
+	for part := range parts {
+		opts := fmt.Sprintf("loop,offset=%d,sizelimit=%d,noatime,%s", int64(part)*s.part, s.part, k.options)
+		if err := command("mount", "-t", string(a.FS), "-o", opts, from, s.at(part)); err != nil {
+			return errors.Join(err, s.Unmount(0, new(int)))
 		}
-		return err
+		s.mounted++
 	}
-	s.mounted, *dir = true, s.at()
+	*dir = s.mounts()
 	return nil
 }
 
@@ -172,16 +200,14 @@ func retry(f func() error) error {
 
 // Unmount unmounts what is mounted; what was recorded is kept until the next recording.
 func (s *server) Unmount(_ int, _ *int) error {
-	if !s.mounted {
-		return nil
-	}
 	if s.rec != nil {
 		s.rec.close()
 	}
-	if err := retry(func() error { return unix.Unmount(s.at(), 0) }); err != nil {
-		return fmt.Errorf("unmount: %w", err)
+	for ; s.mounted > 0; s.mounted-- {
+		if err := retry(func() error { return unix.Unmount(s.at(s.mounted-1), 0) }); err != nil {
+			return fmt.Errorf("unmount: %w", err)
+		}
 	}
-	s.mounted = false
 	return s.endRecording()
 }
 
