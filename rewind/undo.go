@@ -128,7 +128,8 @@ func (u *undoer) latch() (err error) {
 		return u.w.fail("write journal", JournalDir, err)
 	}
 	defer closing(&err, j.Close)
-	if err := u.w.removeTree(stagedDir); err != nil { // fetched, and of no more use
+	// Fetched, and of no more use. After a power cut it may not be there.
+	if err := u.w.removeIfThere(stagedDir); err != nil {
 		return err
 	}
 	if err := u.w.remove(reserve); err != nil {
