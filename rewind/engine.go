@@ -23,6 +23,7 @@ type Options struct {
 	// the journal and pg_control are synced all the same.
 	NoSync bool
 	// SyncMethod is how data files are brought to the disk; the cheaper one if empty.
+	// A run that continues another one syncs file systems whatever it says.
 	SyncMethod SyncMethod
 	// NoUndo saves nothing of what is overwritten: an error leaves a directory
 	// that cannot start until the work is finished. For where the room is missing.
