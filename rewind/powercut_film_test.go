@@ -80,7 +80,8 @@ func (f *film) made(at int) string {
 }
 
 // moments is when to cut the power: behind every flush and before every step,
-// and between flushes with a part of what the disk had not flushed lost; or at some of these.
+// and between flushes with a part of what the disk had not flushed lost; or at some of
+// these, and always around the moments at which pg_control goes and comes.
 func (f *film) moments(some int) []powercut.Moment {
 	var out []powercut.Moment
 	ats := slices.Clone(f.flushes)
@@ -101,9 +102,12 @@ func (f *film) moments(some int) []powercut.Moment {
 	if *everyCut > 0 {
 		every = *everyCut
 	}
+	latching, latched := f.span("rename global/pg_control")
+	unlatching, unlatched := f.span("publish global/pg_control")
+	always := []int{latching, latched, unlatching, unlatched}
 	thin := out[:0]
 	for i, m := range out {
-		if i%every == every/2 {
+		if i%every == every/2 || m.Seed == 0 && slices.Contains(always, m.At) {
 			thin = append(thin, m)
 		}
 	}

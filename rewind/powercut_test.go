@@ -161,14 +161,14 @@ func TestPowerCut(t *testing.T) {
 		for _, u := range urges() {
 			t.Run(string(u), func(t *testing.T) {
 				q := p.in(t)
-				half = q.halfDone(q.cutRewind(t, p.base, u, 5))
+				half = q.halfDone(q.cutRewind(t, p.base, u, 2))
 			})
 		}
 		if t.Failed() || t.Skipped() {
 			return
 		}
 		t.Run("continued", func(t *testing.T) {
-			p.in(t).cutRewind(t, half, whim, 3)
+			p.in(t).cutRewind(t, half, whim, 1)
 		})
 	})
 }
@@ -227,7 +227,7 @@ func (p *powered) cutUndo(t *testing.T, on powercut.Image, u urge) {
 			p.complete(t)
 		}
 	}
-	p.eachCut(t, f, 3, expect, func(t *testing.T, n int, again powercut.Image) {
+	p.eachCut(t, f, 2, expect, func(t *testing.T, n int, again powercut.Image) {
 		p.goesBack(t, n%10 == 3, false)
 		must(t, p.node.Stop(rewindtest.Immediate))
 		p.swap(t, again)
