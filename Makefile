@@ -34,8 +34,8 @@ trees: ## fetch PostgreSQL 13, 17 and 18 of other Debian releases, with their pg
 test-histories: setup ## every history of a failover, on every PostgreSQL found, beside stock pg_rewind
 	$(GO) test -count=1 -v -timeout 90m -run '^TestHistory' ./rewind -args -histories -stock
 
-test-crash: setup ## a kill, an error and a full disk at every step of a rewind, resumed and taken back
-	$(GO) test -count=1 -timeout 90m -run '^(TestInterrupted|TestUndo|TestDiskFull|TestSameNumberInterrupted)' ./rewind -args -crash
+test-crash: setup ## a kill, an error and a full disk at every change, on every PostgreSQL found (MAJOR=17 for one)
+	@MAJOR=$(MAJOR) scripts/test-crash
 
 test-powercut: setup ## the power fails at every write of a rewind and of its undo, on a disk that remembers (root; FS=ext4,xfs,btrfs EVERY=1)
 	$(GO) test -count=1 -timeout 10h -v -run '^TestPowerCut' ./rewind -args -powercut=$(or $(EVERY),1) -powercut-fs=$(or $(FS),ext4)

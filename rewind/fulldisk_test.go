@@ -2,163 +2,247 @@ package rewind_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
-	"github.com/failback-hook/failback-hook/rewind/source"
 )
 
-// Environment of the process that has a small file system of its own.
-const (
-	smallDiskEnv   = "FAILBACK_TEST_SMALL_DISK"
-	smallSourceEnv = "FAILBACK_TEST_SOURCE"
-	smallPGDataEnv = "FAILBACK_TEST_PGDATA"
-)
+// smallDiskEnv has the task of the process that has small file systems of its own.
+const smallDiskEnv = "FAILBACK_TEST_SMALL_DISK"
 
-// TestDiskFull fills the disk at one step of the work after the other: the rewind
-// fails, and is taken back on the disk that is still full. It works on a real
-// file system, which needs a user namespace to be mounted.
-func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	s := newInterrupted(t, rewindtest.Newest(t))
-	disk := t.TempDir()
-	script := `mount -t tmpfs -o size=192m none "$1" && shift && exec "$@"`
-	cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", script, "sh", disk,
-		os.Args[0], "-test.run=^TestOnSmallDisk$", "-test.v", fmt.Sprintf("-crash=%v", *everyStep))
-	cmd.Env = append(os.Environ(), smallDiskEnv+"="+disk, smallSourceEnv+"="+s.leader.Conninfo(), smallPGDataEnv+"="+s.old.Dir)
+// smallDiskTask is what TestOnSmallDisk is asked to do.
+type smallDiskTask struct {
+	// Disks are small file systems; Out is a directory with room.
+	Disks []string
+	Out   string
+	// PGData is copied and rewound from the first of the leaders; the second
+	// has taken over later.
+	PGData  string
+	Leaders []string
+	Points  []int
+	// Latch is the step with which the directory can no longer start.
+	Latch int
+}
+
+// smallDiskResult is one of its answers.
+type smallDiskResult struct {
+	Point int
+	Way   string
+	Err   string
+	// Hash of the rewound directory, and Dir where it lies; empty after an undo,
+	// and where another result has the same.
+	Hash, Dir string
+}
+
+// fullDisk fills the disk before one step after the other. It works on real file
+// systems, which need a user namespace to be mounted, in which no server can be
+// started: the results are brought here.
+func (m *crashMatrix) fullDisk(t *testing.T) {
+	task := smallDiskTask{Out: m.place(t), PGData: m.origin, Points: m.points(), Latch: m.latch}
+	for _, l := range m.leaders[:2] {
+		task.Leaders = append(task.Leaders, l.Conninfo())
+	}
+	disks := m.place(t)
+	script, args := "", []string{"--user", "--map-root-user", "--mount", "/bin/sh", "-c", "", "sh", os.Args[0], "-test.run=^TestOnSmallDisk$"}
+	for i := range 2 {
+		disk := filepath.Join(disks, fmt.Sprint(i))
+		must(t, os.Mkdir(disk, 0o700))
+		task.Disks = append(task.Disks, disk)
+		script += fmt.Sprintf("mount -t tmpfs -o size=192m none '%s' && ", disk)
+	}
+	args[5] = script + `exec "$@"`
+	cmd := exec.Command("unshare", args...)
+	b, err := json.Marshal(task)
+	must(t, err)
+	cmd.Env = append(os.Environ(), smallDiskEnv+"="+string(b))
 	out, err := cmd.CombinedOutput()
-	if err != nil && strings.Contains(string(out), "unshare") && os.Getenv("FAILBACK_REQUIRE_PG") == "" {
+	if err != nil && strings.Contains(string(out), "unshare") && !rewindtest.Required() {
 		t.Skipf("no file system can be mounted here: %s", out)
 	}
-	if err != nil || !strings.Contains(string(out), "taken back on a full disk") {
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	t.Logf("%s", out)
+	m.smallDiskResults(t, task)
 }
 
-// TestOnSmallDisk is what TestDiskFull runs in a process of its own.
-func TestOnSmallDisk(t *testing.T) {
-	disk := os.Getenv(smallDiskEnv)
-	if disk == "" {
-		t.Skip("run by TestDiskFull")
-	}
-	d := &smallDisk{disk: disk, origin: os.Getenv(smallPGDataEnv), conninfo: os.Getenv(smallSourceEnv)}
-	steps := d.steps(t)
-	var seen []string
-	for i, step := range steps {
-		op, _, _ := strings.Cut(step, " ")
-		many := slices.DeleteFunc(slices.Clone(seen), func(o string) bool { return o != op })
-		if seen = append(seen, op); len(many) > 0 && i%60 != 0 && !*everyStep {
+// smallDiskResults notes what came of it, and proves the results.
+func (m *crashMatrix) smallDiskResults(t *testing.T, task smallDiskTask) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(task.Out, "results"))
+	must(t, err)
+	var results []smallDiskResult
+	must(t, json.Unmarshal(b, &results))
+	failed := 0
+	for _, r := range results {
+		var err error
+		leader := m.leaders[0]
+		if r.Way == "other leader" {
+			leader = m.leaders[1]
+		}
+		switch {
+		case r.Err != "":
+			err = errors.New(r.Err)
+		case r.Dir != "":
+			err = m.prove(t, r.Dir, leader)
+		case r.Hash != "":
+			err = m.known(r.Hash)
+		}
+		if r.Way == "no more room needed" {
+			must(t, err)
 			continue
 		}
-		d.fillAt(t, i, step)
-	}
-	t.Logf("%d of %d taken back on a full disk", d.undone, len(steps))
-	if d.undone < 5 {
-		t.Errorf("only %d of %d steps failed for want of space", d.undone, len(steps))
-	}
-}
-
-// smallDisk is a file system on which a directory is rewound again and again.
-type smallDisk struct {
-	disk, origin, conninfo string
-	undone                 int
-}
-
-func (d *smallDisk) pgdata() string { return filepath.Join(d.disk, "data") }
-
-// fresh puts the directory there as it was, and makes an engine.
-func (d *smallDisk) fresh(t *testing.T) *rewind.Engine {
-	t.Helper()
-	for _, p := range []string{d.pgdata(), d.filler()} {
-		if err := os.RemoveAll(p); err != nil {
-			t.Fatal(err)
+		failed++
+		if err != nil {
+			err = fmt.Errorf("full before step %s: %w", m.name(r.Point), err)
 		}
+		m.try(t, "full disk", r.Way, err)
 	}
-	if err := rewindtest.CopyDir(d.origin, d.pgdata()); err != nil {
-		t.Fatal(err)
+	if failed < len(m.points())/2 {
+		t.Errorf("only %d journeys of %d points began with a full disk", failed, len(m.points()))
 	}
-	src, err := source.OpenSQL(context.Background(), source.SQLConfig{Conninfo: d.conninfo, Connections: 1})
+}
+
+// TestOnSmallDisk is what fullDisk runs in a process of its own.
+func TestOnSmallDisk(t *testing.T) {
+	env := os.Getenv(smallDiskEnv)
+	if env == "" {
+		t.Skip("run by TestCrashMatrix")
+	}
+	d := &smallDisk{hashes: map[string]bool{}}
+	must(t, json.Unmarshal([]byte(env), &d.smallDiskTask))
+	d.before = readTree(t, d.PGData)
+	points := make(chan int, len(d.Points))
+	for _, at := range d.Points {
+		points <- at
+	}
+	close(points)
+	var all sync.WaitGroup
+	for _, disk := range d.Disks {
+		all.Go(func() {
+			for at := range points {
+				d.point(disk, at)
+			}
+		})
+	}
+	all.Wait()
+	b, err := json.Marshal(d.results)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(d.Out, "results"), b, 0o600))
+}
+
+// smallDisk carries the task out.
+type smallDisk struct {
+	smallDiskTask
+	before tree
+
+	mu      sync.Mutex
+	results []smallDiskResult
+	hashes  map[string]bool
+}
+
+// note keeps a result; of directories that are the same only the first.
+func (d *smallDisk) note(at int, way, dir string, err error) {
+	r := smallDiskResult{Point: at, Way: way}
+	if err == nil && dir != "" {
+		r.Hash, err = resultHash(dir)
+	}
 	if err != nil {
-		t.Fatal(err)
+		r.Err = err.Error()
 	}
-	t.Cleanup(func() { _ = src.Close() })
-	return &rewind.Engine{PGData: d.pgdata(), Source: src, Options: rewind.Options{
-		Workers: 1, Standby: &rewind.Standby{Conninfo: d.conninfo}}}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r.Hash != "" && !d.hashes[r.Hash] {
+		d.hashes[r.Hash], r.Dir = true, dir
+	}
+	if dir != "" && r.Dir == "" {
+		_, _ = os.RemoveAll(dir), os.RemoveAll(dir+"-links")
+	}
+	d.results = append(d.results, r)
 }
 
-// steps are those from the latch on until pg_control is back.
-func (d *smallDisk) steps(t *testing.T) []string {
-	t.Helper()
-	e := d.fresh(t)
-	steps := noteSteps(e)
-	run(t, e)
-	return (*steps)[:slices.Index(*steps, "publish global/pg_control")]
+// point fills a disk before one step of a rewind. Undo has to do with the disk that
+// is still full; to go on, room is made.
+func (d *smallDisk) point(disk string, at int) {
+	dir := filepath.Join(disk, "data")
+	defer func() {
+		for _, p := range []string{dir, dir + "-links", filepath.Join(disk, "filler")} {
+			_ = os.RemoveAll(p)
+		}
+	}()
+	if err := rewindtest.CopyDir(d.PGData, dir); err != nil {
+		d.note(at, "resume", "", err)
+		return
+	}
+	made := 0
+	p, err := crashRun{dir: dir, conninfo: d.Leaders[0], before: func(string, string) error {
+		if made++; made > at {
+			return fill(filepath.Join(disk, "filler"))
+		}
+		return nil
+	}}.do()
+	roomy := filepath.Join(d.Out, fmt.Sprint(at))
+	switch {
+	case err == nil: // what followed needed no more room
+		d.note(at, "no more room needed", roomy, rewindtest.CopyDir(dir, roomy))
+		return
+	case p == nil || !errors.Is(err, rewind.ErrNoSpace):
+		d.note(at, "resume", "", err)
+		return
+	}
+	for i, way := range []string{"resume", "other leader"} {
+		to := fmt.Sprint(roomy, "-", i)
+		err := rewindtest.CopyDir(dir, to)
+		if err == nil {
+			_, err = crashRun{dir: to, conninfo: d.Leaders[i]}.do()
+		}
+		if err == nil {
+			err = ownFiles(to)
+		}
+		d.note(at, way, to, err)
+	}
+	d.note(at, "undo", "", d.undo(dir, at))
 }
 
-func (d *smallDisk) filler() string { return filepath.Join(d.disk, "filler") }
-
-// fill takes up the last block.
-func (d *smallDisk) fill() error {
-	f, err := os.OpenFile(d.filler(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+func (d *smallDisk) undo(dir string, at int) error {
+	_, err := (&rewind.Engine{PGData: dir}).Undo(context.Background())
+	if err != nil && (at > d.Latch || !errors.Is(err, rewind.ErrNoUndo)) {
+		return err
+	}
+	now, err := treeOf(dir)
 	if err != nil {
 		return err
 	}
-	block := make([]byte, 4096)
-	for err == nil {
+	return now.diff(d.before)
+}
+
+// fill takes up the last block.
+func fill(filler string) error {
+	f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		if errors.Is(err, unix.ENOSPC) { // not even room for its name
+			return nil
+		}
+		return err
+	}
+	for block := make([]byte, 1<<20); err == nil || len(block) > 1; {
+		if err != nil {
+			block = block[:len(block)/2]
+		}
 		_, err = f.Write(block)
 	}
 	if !errors.Is(err, unix.ENOSPC) {
 		return errors.Join(err, f.Close())
 	}
 	return f.Close()
-}
-
-// fillAt rewinds with a disk that is full from one step on.
-func (d *smallDisk) fillAt(t *testing.T, at int, step string) {
-	t.Helper()
-	e := d.fresh(t)
-	was := rememberTree(t, d.pgdata())
-	made := 0
-	e.BeforeWrite(func(string, string) error {
-		made++
-		if made > at {
-			return d.fill()
-		}
-		return nil
-	})
-	p, err := e.Plan(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = e.Apply(context.Background(), p)
-	switch {
-	case err == nil: // what followed needed no more room
-		return
-	case !errors.Is(err, rewind.ErrNoSpace):
-		t.Errorf("full from step %d (%s) on: %v", at, step, err)
-		return
-	}
-	e.BeforeWrite(func(string, string) error { return nil })
-	switch _, err := e.Undo(context.Background()); {
-	case errors.Is(err, rewind.ErrNoUndo): // not latched yet
-		d.undone--
-	case err != nil:
-		t.Errorf("full from step %d (%s) on: undo: %v", at, step, err)
-		return
-	}
-	d.undone++
-	if was.same(t); t.Failed() {
-		t.Fatalf("full from step %d (%s) on", at, step)
-	}
 }

@@ -3,12 +3,9 @@ package rewind_test
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/failback-hook/failback-hook/rewind"
@@ -132,15 +129,6 @@ func (s *interrupted) killBefore(t *testing.T, node *rewindtest.Node, step strin
 	return s.killWhen(t, node, func(_ []string, next string) bool { return next == step })
 }
 
-// killBehind rewinds a node and ends it so many changes after pg_control is back.
-func (s *interrupted) killBehind(t *testing.T, node *rewindtest.Node, n int) left {
-	t.Helper()
-	return s.killWhen(t, node, func(made []string, _ string) bool {
-		back := slices.Index(made, "publish global/pg_control")
-		return back >= 0 && len(made) == back+1+n
-	})
-}
-
 // killWhen rewinds a node and ends it when the steps that were made, and the
 // next one, say so.
 func (s *interrupted) killWhen(t *testing.T, node *rewindtest.Node, when func(made []string, next string) bool) left {
@@ -184,22 +172,6 @@ func run(t *testing.T, e *rewind.Engine) *rewind.Plan {
 	return p
 }
 
-// everyStep is the flag of make test-crash.
-var everyStep = flag.Bool("crash", false, "interrupt at every step, not at some")
-
-// points is where to interrupt: everywhere at the beginning and at the end,
-// where the order counts, and now and then between.
-func (s *interrupted) points() []int {
-	const first, last, between = 9, 20, 12
-	var out []int
-	for i := range s.steps {
-		if *everyStep || i < first || i >= len(s.steps)-last || i%(len(s.steps)/between) == 0 {
-			out = append(out, i)
-		}
-	}
-	return out
-}
-
 // sameAsWhole fails where a rewound directory is not what one is that was
 // rewound without interruption. They may differ in ports, in times, in hints
 // that the source has set meanwhile, and in WAL, of which a later run fetches more.
@@ -240,54 +212,4 @@ func (s *interrupted) checkLeft(t *testing.T, n *rewindtest.Node, state left) {
 	case finished:
 		s.sameAsWhole(t, n.Dir)
 	}
-}
-
-// TestInterrupted ends a rewind before each of its changes, and continues it.
-func TestInterrupted(t *testing.T) {
-	t.Parallel()
-	s := newInterrupted(t, rewindtest.Newest(t))
-	var mu sync.Mutex
-	seen := map[left]int{}
-	t.Cleanup(func() {
-		if seen[untouched] == 0 || seen[halfDone] < 10 || seen[finished] == 0 {
-			t.Errorf("states that were met: %v", seen)
-		}
-	})
-	for i, at := range s.points() {
-		t.Run(fmt.Sprintf("%d %s", at, s.steps[at]), func(t *testing.T) {
-			t.Parallel()
-			state := s.interruptAt(t, at, i%8 == 0 || at == s.unlatch+1)
-			mu.Lock()
-			defer mu.Unlock()
-			seen[state]++
-		})
-	}
-}
-
-// interruptAt ends one rewind before a step and continues it; thorough starts
-// servers as well.
-func (s *interrupted) interruptAt(t *testing.T, at int, thorough bool) left {
-	n := s.copy(t, fmt.Sprintf("at%d", at))
-	var state left
-	if at > s.unlatch {
-		state = s.killBehind(t, n, at-s.unlatch-1)
-	} else {
-		state = s.kill(t, n, at)
-	}
-	s.checkLeft(t, n, state)
-	if state == halfDone && thorough {
-		if err := n.Start(); err == nil {
-			t.Fatal("the server starts on a half rewound directory")
-		}
-	}
-	p := run(t, s.engine(t, n))
-	if want := state == halfDone; p.Resumed != want {
-		t.Errorf("plan says resumed: %t, want %t", p.Resumed, want)
-	}
-	noOwnFiles(t, n.Dir)
-	s.sameAsWhole(t, n.Dir)
-	if thorough && !t.Failed() {
-		prove(t, n, s.leader)
-	}
-	return state
 }

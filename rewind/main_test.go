@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(smallDiskEnv) != "" { // root of a user namespace only, see TestDiskFull
+	if os.Getenv(smallDiskEnv) != "" { // root of a user namespace only, see TestCrashMatrix
 		os.Exit(m.Run())
 	}
 	os.Exit(powercut.Main(m))

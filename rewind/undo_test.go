@@ -3,7 +3,6 @@ package rewind_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -85,34 +84,6 @@ func (s *interrupted) keeping(t *testing.T, n *rewindtest.Node) *rewind.Engine {
 	return e
 }
 
-// TestUndoInterrupted ends a rewind before each of its changes, and takes it
-// back: the directory is what it was, byte for byte, and starts as before.
-func TestUndoInterrupted(t *testing.T) {
-	t.Parallel()
-	s := newInterrupted(t, rewindtest.Newest(t))
-	for i, at := range s.points() {
-		if at > s.unlatch || i%3 != 0 && !*everyStep {
-			continue
-		}
-		t.Run(fmt.Sprintf("%d %s", at, s.steps[at]), func(t *testing.T) {
-			n := s.copy(t, fmt.Sprintf("undo%d", at))
-			was := rememberTree(t, n.Dir)
-			if s.kill(t, n, at) == untouched {
-				if _, err := s.engine(t, n).Undo(context.Background()); !errors.Is(err, rewind.ErrNoUndo) {
-					t.Errorf("nothing was changed, undo says %v", err)
-				}
-				return
-			}
-			undo(t, s.engine(t, n))
-			was.same(t)
-			if i%10 == 0 && !t.Failed() {
-				n.Must(t).Start()
-				n.Must(t).Stop(rewindtest.Immediate)
-			}
-		})
-	}
-}
-
 // TestUndoFinished takes a rewind back that had ended, until the server has been
 // started on what it made.
 func TestUndoFinished(t *testing.T) {
@@ -145,45 +116,6 @@ func TestUndoFinished(t *testing.T) {
 	other.Must(t).Stop(rewindtest.Fast)
 	if _, err := s.engine(t, other).Undo(context.Background()); !errors.Is(err, rewind.ErrNoUndo) {
 		t.Errorf("undo after a start: %v", err)
-	}
-}
-
-// TestUndoAgain interrupts undoing at each of its changes, and undoes again.
-func TestUndoAgain(t *testing.T) {
-	t.Parallel()
-	s := newInterrupted(t, rewindtest.Newest(t))
-	base := s.copy(t, "base")
-	was := rememberTree(t, base.Dir)
-	run(t, s.keeping(t, base))
-	e := s.engine(t, base)
-	steps := noteSteps(e)
-	undo(t, e)
-	was.same(t)
-	for at := range *steps {
-		if !*everyStep && at > 4 && at < len(*steps)-12 && at%9 != 0 {
-			continue
-		}
-		t.Run(fmt.Sprintf("%d %s", at, (*steps)[at]), func(t *testing.T) {
-			run(t, s.keeping(t, base))
-			e, made := s.engine(t, base), 0
-			e.BeforeWrite(func(string, string) error {
-				if made == at {
-					return errKilled
-				}
-				made++
-				return nil
-			})
-			if _, err := e.Undo(context.Background()); !errors.Is(err, errKilled) {
-				t.Fatalf("undo: %v, want it to be ended", err)
-			}
-			if _, err := os.Stat(filepath.Join(base.Dir, "global/pg_control")); err != nil {
-				if _, err := s.engine(t, base).Plan(context.Background()); !errors.Is(err, rewind.ErrUndoBegun) {
-					t.Errorf("plan: %v, want ErrUndoBegun", err)
-				}
-			}
-			undo(t, s.engine(t, base))
-			was.same(t)
-		})
 	}
 }
 
