@@ -19,6 +19,8 @@ type crashProofs struct {
 	mu sync.Mutex
 	// node runs the servers, one after the other.
 	node *rewindtest.Node
+	// before is what the directories held once.
+	before tree
 	// proven tells of each content whether its proof has succeeded.
 	proven  map[string]bool
 	started int
@@ -26,14 +28,14 @@ type crashProofs struct {
 
 func newCrashProofs(t *testing.T, s *crashScene) *crashProofs {
 	t.Helper()
-	return &crashProofs{node: s.old.Clone(t, follower), proven: map[string]bool{}}
+	return &crashProofs{node: s.old.Clone(t, follower), before: s.before, proven: map[string]bool{}}
 }
 
 // prove fails unless the directory, which it may take away, holds what the leader
 // holds once it streams from it.
 func (c *crashProofs) prove(t *testing.T, dir string, leader *rewindtest.Node) error {
 	t.Helper()
-	hash, err := resultHash(dir)
+	hash, err := resultHash(dir, c.before)
 	if err != nil {
 		return err
 	}

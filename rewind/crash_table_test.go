@@ -77,7 +77,7 @@ func (l *crashLine) String() string {
 			fmt.Fprintf(&b, " %14s", fmt.Sprintf("%d/%d", l.tried[key], l.failed[key]))
 		}
 		if n := l.alike[fault]; n > 0 {
-			fmt.Fprintf(&b, "  and at %d points the same bytes as after a kill", n)
+			fmt.Fprintf(&b, "  and at %d points the same was left, by a kill or by what followed", n)
 		}
 		fmt.Fprintln(&b)
 	}

@@ -177,9 +177,9 @@ func (m *crashMatrix) interrupt(t *testing.T, at int) (killed, failed string, er
 func (m *crashMatrix) point(t *testing.T, at int) {
 	killed, failed, err := m.interrupt(t, at)
 	must(t, err)
-	a, err := treeOf(killed)
+	a, err := treeSince(killed, m.crashScene.before)
 	must(t, err)
-	b, err := treeOf(failed)
+	b, err := treeSince(failed, m.crashScene.before)
 	must(t, err)
 	m.journeys(t, m.left(at), "kill", killed)
 	if a.hash(true) == b.hash(true) {
@@ -225,11 +225,14 @@ func (m *crashMatrix) resume(t *testing.T, dir string, leader *rewindtest.Node, 
 // undo takes back what was done, or is told that there is nothing to take back;
 // then the directory is what it was, or whole.
 func (m *crashMatrix) undo(dir string, state left) error {
-	was, err := treeOf(dir)
-	if err != nil {
-		return err
+	was := tree{}
+	if state != halfDone {
+		var err error
+		if was, err = treeOf(dir); err != nil {
+			return err
+		}
 	}
-	_, err = (&rewind.Engine{PGData: dir}).Undo(context.Background())
+	_, err := (&rewind.Engine{PGData: dir}).Undo(context.Background())
 	now, readErr := treeOf(dir)
 	switch {
 	case readErr != nil:
@@ -239,7 +242,7 @@ func (m *crashMatrix) undo(dir string, state left) error {
 	case err != nil:
 		return err
 	}
-	return now.diff(m.before)
+	return now.diff(m.crashScene.before)
 }
 
 // checkLeft looks at what a fault has left: the directory is as it was, or cannot
@@ -278,5 +281,5 @@ func (m *crashMatrix) checkLeft(t *testing.T, dir, fault string, state left) err
 	if fault == "kill" {
 		now = now.without(rewind.JournalDir, "pg_wal/failback_hook")
 	}
-	return now.diff(m.before)
+	return now.diff(m.crashScene.before)
 }

@@ -104,7 +104,7 @@ func (m *crashMatrix) backTwice(t *testing.T) {
 		steps = append(steps, op+" "+path)
 		return nil
 	}))
-	must(t, readTree(t, whole).diff(m.before))
+	must(t, readTree(t, whole).diff(m.crashScene.before))
 	latch, unlatch := slices.Index(steps, "rename global/pg_control"), slices.Index(steps, "rename "+rewind.JournalDir+"/pg_control")
 	t.Logf("%d steps of undoing, pg_control leaves at %d, comes back at %d", len(steps), latch, unlatch)
 	for _, at := range crashPoints(steps, latch, unlatch) {
@@ -151,7 +151,7 @@ func (m *crashMatrix) backAgain(dir string, latched bool) error {
 	if err != nil {
 		return err
 	}
-	return now.diff(m.before)
+	return now.diff(m.crashScene.before)
 }
 
 func undoWith(dir string, before func(op, path string) error) error {
