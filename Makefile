@@ -23,7 +23,7 @@ demo: ## the main job on this machine, in a minute; leaves nothing behind
 
 test: setup ## unit and integration tests on every PostgreSQL found, and an embedded etcd
 	@scripts/covered
-	$(GO) test -count=1 -timeout 20m ./...
+	TMPDIR=$$(scripts/scratch) $(GO) test -count=1 -timeout 20m ./...
 
 test-matrix: setup ## the tests of engine, hook and program on 13 to 18, fetched where missing
 	@scripts/test-matrix

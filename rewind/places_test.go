@@ -30,23 +30,6 @@ func relink(t *testing.T, n *rewindtest.Node, link, to string) {
 	must(t, os.Symlink(to, link))
 }
 
-// otherFileSystem makes a directory on another file system than that of the tests.
-func otherFileSystem(t *testing.T) string {
-	t.Helper()
-	const memory = "/dev/shm"
-	dir, err := os.MkdirTemp(memory, "pg-")
-	if err != nil {
-		t.Skipf("no second file system: %v", err)
-	}
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	link := filepath.Join(rewindtest.NewRoot(t), "x")
-	must(t, os.WriteFile(link, nil, 0o600))
-	if os.Rename(link, filepath.Join(dir, "x")) == nil {
-		t.Skipf("%s is on the file system of the tests", memory)
-	}
-	return dir
-}
-
 // TestRefusesSharedPlaces: a link of the target's leads to where the source, or
 // another cluster, has its own files, or nowhere.
 func TestRefusesSharedPlaces(t *testing.T) {
@@ -195,7 +178,7 @@ func TestTablespaceAtTheSamePath(t *testing.T) {
 // keeps there, and somebody's copies of WAL beside.
 func TestWALOnAnotherFileSystem(t *testing.T) {
 	t.Parallel()
-	to := filepath.Join(otherFileSystem(t), "wal")
+	to := filepath.Join(rewindtest.OtherFileSystem(t), "wal")
 	pair := rewindtest.Diverged(t, rewindtest.Newest(t), rewindtest.Opts{Seed: 43, Rows: 100, Steps: 15, KillOld: true, Cluster: quietCluster()})
 	wal := filepath.Join(pair.Old.Dir, "pg_wal")
 	if out, err := exec.Command("cp", "-a", wal, to).CombinedOutput(); err != nil {

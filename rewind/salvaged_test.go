@@ -75,11 +75,7 @@ func TestSalvage(t *testing.T) {
 // TestSalvageOtherFileSystem copies where nothing can be renamed.
 func TestSalvageOtherFileSystem(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("/dev/shm", "failback-salvage")
-	if err != nil {
-		t.Skipf("no other file system: %v", err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := rewindtest.OtherFileSystem(t)
 	s := newInterrupted(t, rewindtest.Newest(t))
 	n := s.copy(t, "elsewhere")
 	e := s.engine(t, n)

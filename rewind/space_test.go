@@ -7,34 +7,29 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// freeOn is how much a file system has left, and which one it is.
-func freeOn(t *testing.T, dir string) (int64, uint64) {
+// freeOn is how much a file system has left.
+func freeOn(t *testing.T, dir string) int64 {
 	t.Helper()
 	var st unix.Statfs_t
 	must(t, unix.Statfs(dir, &st))
-	device, err := deviceOf(dir)
-	must(t, err)
-	return int64(st.Bavail) * st.Bsize, device
+	return int64(st.Bavail) * st.Bsize
 }
 
 // TestSpaceOfNewTablespace: what comes into a tablespace that is still to be made
 // needs space where it will lie, not where PGDATA is.
 func TestSpaceOfNewTablespace(t *testing.T) {
-	const memory = "/dev/shm"
-	pgdata := t.TempDir()
-	free, device := freeOn(t, pgdata)
-	if _, err := os.Stat(memory); err != nil {
-		t.Skipf("no second file system: %v", err)
+	pgdata, elsewhere := t.TempDir(), rewindtest.OtherFileSystem(t)
+	free, other := freeOn(t, pgdata), freeOn(t, elsewhere)
+	if free == other {
+		t.Skipf("%s and %s have the same room", elsewhere, pgdata)
 	}
-	other, otherDevice := freeOn(t, memory)
-	if device == otherDevice || free == other {
-		t.Skipf("%s is on the file system of %s", memory, pgdata)
-	}
-	small, large := pgdata, memory
+	small, large := pgdata, elsewhere
 	if other < free {
-		small, large = memory, pgdata
+		small, large = elsewhere, pgdata
 	}
 	between := min(free, other) + (max(free, other)-min(free, other))/2
 	for _, c := range []struct {

@@ -17,7 +17,7 @@ import (
 func TestTablespacesComeAndGo(t *testing.T) {
 	t.Parallel()
 	inPlace := rewindtest.Newest(t).Major >= 15
-	mine, yours := otherFileSystem(t), rewindtest.NewRoot(t)
+	mine, yours := rewindtest.OtherFileSystem(t), rewindtest.NewRoot(t)
 	kept := make(map[string]string)
 	for _, name := range []string{"dropped1", "dropped2", "dropped12", "filled"} {
 		kept[name] = filepath.Join(rewindtest.NewRoot(t), "of \"node\" 1")
