@@ -3,52 +3,29 @@ package rewind_test
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// times are those of all files below a data directory.
-func times(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if os.IsPermission(err) {
-			return fs.SkipDir
-		}
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		fi, err := d.Info()
-		out[p] = fi.ModTime().String()
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 // pristine is a directory before anything was done to it.
 type pristine struct {
-	dir            string
-	content, times map[string]string
+	dir  string
+	tree tree
 }
 
 func rememberTree(t *testing.T, dir string) pristine {
 	t.Helper()
-	return pristine{dir, snapshot(t, dir), times(t, dir)}
+	return pristine{dir, readTree(t, dir)}
 }
 
-// same fails when the directory is not what it was.
+// same fails when the directory is not what it was, or files have other times.
 func (p pristine) same(t *testing.T) {
 	t.Helper()
-	sameSnapshot(t, "undone, the directory is not what it was", snapshot(t, p.dir), p.content)
-	sameSnapshot(t, "undone, files have other times", times(t, p.dir), p.times)
+	if err := readTree(t, p.dir).diff(p.tree); err != nil {
+		t.Errorf("undone: %v", err)
+	}
 }
 
 func undo(t *testing.T, e *rewind.Engine) *rewind.Undone {

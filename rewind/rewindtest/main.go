@@ -19,6 +19,8 @@ import (
 //     files embed them; golden files cannot be updated as root.
 //   - Profiles, traces and coverage (-test.coverprofile, -test.outputdir, …) are
 //     written to a directory of that user and copied to where they belong.
+//   - Clusters that are made alike begin as copies of one initdb's result, each
+//     with a system identifier of its own.
 //   - Fuzzing (-test.fuzz) stays root, because new inputs go to testdata and to
 //     the fuzz cache, which belong to root. Tests that need a server fail then;
 //     fuzz with -run '^$'.
@@ -36,6 +38,16 @@ func Main(m *testing.M) int {
 	flag.Parse()
 	if testing.Verbose() {
 		fmt.Println(coverage())
+	}
+	templates, err := os.MkdirTemp("", "failback-templates-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rewindtest:", err)
+		return 2
+	}
+	defer os.RemoveAll(templates)
+	if err := os.Setenv(templatesEnv, templates); err != nil {
+		fmt.Fprintln(os.Stderr, "rewindtest:", err)
+		return 2
 	}
 	return m.Run()
 }

@@ -132,6 +132,9 @@ func (n *Node) initdb() error {
 	if n.opts.Template != "" {
 		return CopyDir(n.opts.Template, n.Dir)
 	}
+	if templates := os.Getenv(templatesEnv); templates != "" && n.opts.Password == "" && len(n.opts.InitArgs) == 0 {
+		return n.fromTemplate(templates)
+	}
 	pwfile := ""
 	if n.opts.Password != "" {
 		pwfile = filepath.Join(n.base(), "pwfile")

@@ -49,6 +49,9 @@ func treeSince(dir string, before tree) (tree, error) {
 // are the same in every copy.
 func (out tree) add(home, dir, prefix string, before tree) error {
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if os.IsPermission(err) { // somebody else's, as a file system's lost+found
+			return fs.SkipDir
+		}
 		if err != nil {
 			return err
 		}
@@ -69,7 +72,7 @@ func (out tree) add(home, dir, prefix string, before tree) error {
 				break
 			}
 			b, err := os.ReadFile(p)
-			if err != nil {
+			if err != nil && !os.IsPermission(err) {
 				return err
 			}
 			s.sum = sha256.Sum256(b)
