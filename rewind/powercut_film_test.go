@@ -144,7 +144,7 @@ func (p *powered) eachCut(t *testing.T, f *film, some int, expect func(t *testin
 				machine.Drop(found)
 				machine.Drop(again)
 			}()
-			tree := treeOf(t, p.node.Dir)
+			tree := imprintOf(t, p.node.Dir)
 			c.moments++
 			expect(t, m.At)
 			if key := digest(tree); !c.seen[key] {

@@ -82,7 +82,7 @@ func TestPowerCutAfterKill(t *testing.T) {
 					undo(t, e)
 				})
 				half := len(f.steps)
-				q.looks(t, f.end, func() { sameSnapshot(t, "undone once", treeOf(t, q.node.Dir), p.was) })
+				q.looks(t, f.end, func() { sameSnapshot(t, "undone once", imprintOf(t, q.node.Dir), p.was) })
 
 				f = q.film(t, p.base, lazy, func(e *rewind.Engine) {
 					q.killedAt(t, latched+n)
@@ -96,7 +96,7 @@ func TestPowerCutAfterKill(t *testing.T) {
 						undo(t, e)
 					}
 				})
-				q.looks(t, f.end, func() { sameSnapshot(t, "undone twice", treeOf(t, q.node.Dir), p.was) })
+				q.looks(t, f.end, func() { sameSnapshot(t, "undone twice", imprintOf(t, q.node.Dir), p.was) })
 			})
 		}
 	})

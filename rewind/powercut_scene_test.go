@@ -69,7 +69,7 @@ func newPowered(t *testing.T, fs powercut.FileSystem, apart bool) *powered {
 	must(t, os.Mkdir(filepath.Join(p.disk, "log"), 0o700))
 	p.node.Dir = data
 	t.Cleanup(func() { p.node.Dir = own })
-	p.was = treeOf(t, data)
+	p.was = imprintOf(t, data)
 	var err error
 	p.control, err = os.ReadFile(filepath.Join(data, "global/pg_control"))
 	must(t, err)
@@ -150,8 +150,8 @@ func (p *powered) in(t *testing.T) *powered {
 	return &q
 }
 
-// treeOf describes a data directory, times of files included.
-func treeOf(t *testing.T, dir string) map[string]string {
+// imprintOf describes a data directory, times of files included.
+func imprintOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := snapshot(t, dir)
 	for name, what := range out {

@@ -70,7 +70,7 @@ func (p *powered) stages(f *film) func(t *testing.T, at int) {
 		}
 		switch got {
 		case untouched:
-			sameSnapshot(t, "not as it was before", notOwn(treeOf(t, p.node.Dir)), p.was)
+			sameSnapshot(t, "not as it was before", notOwn(imprintOf(t, p.node.Dir)), p.was)
 		case finished:
 			p.complete(t)
 		}
@@ -102,15 +102,15 @@ func (p *powered) finishes(t *testing.T, thorough bool) {
 func (p *powered) goesBack(t *testing.T, thorough, gone bool) {
 	t.Helper()
 	before := p.state(t)
-	tree := notOwn(treeOf(t, p.node.Dir))
+	tree := notOwn(imprintOf(t, p.node.Dir))
 	_, err := p.engine(t).Undo(context.Background())
 	switch {
 	case errors.Is(err, rewind.ErrNoUndo) && (before == untouched || before == finished && gone):
-		sameSnapshot(t, "undo refuses, and changes something", notOwn(treeOf(t, p.node.Dir)), tree)
+		sameSnapshot(t, "undo refuses, and changes something", notOwn(imprintOf(t, p.node.Dir)), tree)
 	case err != nil:
 		t.Fatalf("%s, undo: %v", before, err)
 	default:
-		sameSnapshot(t, "undone, the directory is not what it was", treeOf(t, p.node.Dir), p.was)
+		sameSnapshot(t, "undone, the directory is not what it was", imprintOf(t, p.node.Dir), p.was)
 	}
 	if thorough && !t.Failed() {
 		p.node.Must(t).Start()
@@ -220,7 +220,7 @@ func (p *powered) cutUndo(t *testing.T, on powercut.Image, u urge) {
 		t.Helper()
 		switch state := p.state(t); {
 		case state == untouched:
-			sameSnapshot(t, "not as it was before", notOwn(treeOf(t, p.node.Dir)), p.was)
+			sameSnapshot(t, "not as it was before", notOwn(imprintOf(t, p.node.Dir)), p.was)
 		case at == f.end:
 			t.Errorf("undo has ended, the directory is %s", state)
 		case state == finished:
