@@ -94,14 +94,9 @@ func (c *Client) Acquire(ctx context.Context, req LockRequest) (*Lock, error) {
 	if err := req.validate(); err != nil {
 		return nil, fmt.Errorf("acquire lock: %w", err)
 	}
-	owner := req.owner()
-	record, err := json.Marshal(owner)
-	if err != nil {
-		return nil, fmt.Errorf("acquire lock: write record: %w", err)
-	}
-	p := &pursuit{client: c, req: req, owner: owner, claim: claim{
+	p := &pursuit{client: c, req: req, claim: claim{
 		keys: c.lockKeys(req.Member, req.Leader.Name), leader: req.Leader, limit: req.Limit,
-		queue: req.Wait != nil, record: string(record), state: claimLooking,
+		queue: req.Wait != nil, state: claimLooking,
 	}}
 	if err := p.run(ctx); err != nil {
 		if p.lock != nil {
@@ -160,9 +155,16 @@ func (p *pursuit) grant(ctx context.Context) error {
 // it is answered. One who waits looks again where an answer was lost, as long as
 // the lease lives; one who does not gives up, as before anything was begun.
 func (p *pursuit) ask(ctx context.Context) error {
-	op, request := "acquire lock", p.claim.request()
+	const op = "acquire lock"
+	// Anew for each: one who has waited is at work since now, not since then.
+	p.owner = p.req.owner()
+	record, err := json.Marshal(p.owner)
+	if err != nil {
+		return fmt.Errorf("%s: write record: %w", op, err)
+	}
+	p.claim.record = string(record)
+	request := p.claim.request()
 	var a answer
-	var err error
 	if p.claim.state == claimLooking {
 		a, err = p.client.read(ctx, "read lock", request)
 	} else {

@@ -223,8 +223,14 @@ func TestQueueHasANodeOnce(t *testing.T) {
 	if !errors.As(err, &locked) || !locked.Waits || locked.Owner.Member != "n3" || !strings.Contains(err.Error(), "waits in the queue since") {
 		t.Errorf("got %v", err)
 	}
+	freed := time.Now().Truncate(time.Millisecond)
 	mustRelease(t, lock)
-	mustRelease(t, w.got(t))
+	got := w.got(t)
+	// It is at work since then, and has waited before.
+	if owner, held, err := l.client.Holder(t.Context(), "n3"); !held || err != nil || owner.Since.Before(freed) || !locked.Owner.Since.Before(owner.Since) {
+		t.Errorf("waited since %s, freed at %s: %+v, %v", locked.Owner.Since, freed, owner, err)
+	}
+	mustRelease(t, got)
 }
 
 // A place that is deleted by hand is not taken again behind the back of who did

@@ -168,6 +168,13 @@ func leaderRefusals(standby *rewindtest.Node) []refusal {
 				s.leaderFor(t, gone.Name)
 				return nil
 			}},
+		{name: "a leader whose address is a socket and a list", code: 20, says: []string{"members/node2", "conn_url", "neither a name nor an address"}, hint: "names file or key",
+			prepare: func(t *testing.T, s *scene) []string {
+				m := member(s.leader, "primary")
+				m.ConnURL = "postgres://%2Ftmp%2C10.0.0.9/postgres"
+				s.memberFor(t, m, member(s.leader, "primary"))
+				return nil
+			}},
 	}
 }
 
