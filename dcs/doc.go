@@ -78,6 +78,22 @@
 // Release revokes the lease, which removes both keys, even if the caller's
 // context has ended. After a crash of the holder they vanish with the TTL.
 //
+// # Status and records
+//
+// A Survey is what the manager's keys and ours say at one revision: how each member
+// stands to the leader by timelines, positions and the leader's history key, who
+// is at work and who waits. Of rejoins that are over there are records, the last
+// hundred of a cluster, without a lease:
+//
+//	/failback/<scope>/history/<begin>-<member>  a PastRejoin
+//
+// # What is believed
+//
+// Anybody may have written a key who may write there. Every value is bounded in
+// size; names, words and messages are kept to a line of printable characters; a
+// host has to look like one, because it goes into primary_conninfo; a REST address
+// has to be http or https. What decisions hang on and is not so is ErrMalformed.
+//
 // # Permissions
 //
 // With etcd's authentication the user needs a role with read on

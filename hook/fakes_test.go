@@ -31,8 +31,9 @@ type stage struct {
 	on   map[string]func()
 	lock *fakeLock
 	// queue is how things stand in the queue, one after the other, before the
-	// lock is had; told is what the lock was told of the work.
-	queue []dcs.Queued
+	// lock is had, eachTakes how long each lasts; told is what the lock was told of the work.
+	queue     []dcs.Queued
+	eachTakes time.Duration
 	// past are the records of rejoins.
 	past []dcs.PastRejoin
 	told []dcs.Progress
@@ -154,13 +155,15 @@ func (s *stage) Locks(context.Context) ([]dcs.Owner, error) {
 }
 
 func (s *stage) Lock(ctx context.Context, req dcs.LockRequest) (Lock, error) {
-	if err := s.do("lock"); err != nil {
-		return nil, err
-	}
+	failed := s.do("lock")
 	for _, q := range s.queue {
+		time.Sleep(s.eachTakes)
 		if err := req.Wait(q); err != nil {
 			return nil, err
 		}
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	if req.Member != "n1" || req.Leader.Name == "" || req.Operation == "" || req.TTL == 0 || req.Limit == 0 {
 		return nil, errors.New("the request says too little")

@@ -59,6 +59,21 @@ func TestQueueThatStands(t *testing.T) {
 	}
 }
 
+// A leader that changes while this node waits in the queue is decided about anew,
+// however long the waiting was each time: that was no trouble.
+func TestQueueAndLeaderChanges(t *testing.T) {
+	s := newStage(t)
+	s.patient(250 * time.Millisecond)
+	s.queue, s.eachTakes = []dcs.Queued{{Place: 1, Of: 1}}, 300*time.Millisecond
+	s.failTimes("lock", 3, dcs.ErrLeaderChanged)
+	s.on["release"] = s.streams(2)
+	report, err := s.hook.Rejoin(t.Context())
+	must(t, err)
+	if s.count("lock") != 4 || report.Outcome != OutcomeRejoined {
+		t.Errorf("asked %d times, outcome %q", s.count("lock"), report.Outcome)
+	}
+}
+
 // What is done under the lock is told to it, and nothing else.
 func TestLockIsToldOfTheWork(t *testing.T) {
 	s := newStage(t)
