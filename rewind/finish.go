@@ -183,10 +183,14 @@ func (a *applier) finish(ctx context.Context, control []byte) error {
 	return a.leave(done)
 }
 
-// leave removes the engine's own files. The work is done by now: WAL that cannot
-// be salvaged stays where it is, for the next run to try again.
+// leave removes the engine's own files. The work is done by now: where there is no
+// room to note that it cannot be taken back any more, or WAL cannot be salvaged, all
+// stays where it is, for the next run to try again.
 func (a *applier) leave(done *resume) (err error) {
-	if err := a.w.giveUpUndo(done); err != nil {
+	if err := a.w.giveUpUndo(done); errors.Is(err, ErrNoSpace) {
+		a.run.warn(err.Error())
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if a.salvaged, err = a.w.salvage(done.plans, a.engine.Options.Salvage); err != nil {
