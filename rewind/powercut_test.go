@@ -198,6 +198,9 @@ func TestPowerCutUndo(t *testing.T) {
 // TestPowerCutNoUndo is TestPowerCut for a run that saves nothing of what it
 // overwrites, from the beginning and behind one that did: it can only be finished.
 func TestPowerCutNoUndo(t *testing.T) {
+	if *everyCut == 0 {
+		t.Skip("takes too long for make test: make test-powercut")
+	}
 	onEachDisk(t, func(t *testing.T, p *powered) {
 		f, _ := p.rewound(t, p.base, lazy)
 		for name, on := range map[string]powercut.Image{"from the beginning": p.base, "behind another": p.halfDone(f)} {
