@@ -110,8 +110,12 @@ func (m *crashMatrix) checkSalvage(dir string) error {
 		return err
 	}
 	for p, want := range m.salvage {
-		if s, ok := got[p]; strings.HasPrefix(want.what, "-") && (!ok || s != want) {
-			return fmt.Errorf("salvaged %s is %v, want %v", p, s, want)
+		switch s, ok := got[p]; {
+		case !strings.HasPrefix(want.what, "-"): // a directory
+		case !ok:
+			return fmt.Errorf("%s was not salvaged", p)
+		case s != want:
+			return fmt.Errorf("what was salvaged as %s is not the node's own", p)
 		}
 	}
 	return nil
