@@ -55,16 +55,17 @@ func (s *scene) elsewhere(t *testing.T, args ...string) *running {
 	return r
 }
 
-// TestQueueOfNodes: two nodes come back at the same time. The second waits in the
-// queue, which everybody can see, and goes on by itself; both are on record.
+// TestQueueOfNodes: three nodes come back at the same time. Two of them wait in the
+// queue, which everybody can see, and go on by themselves, one after the other and
+// in the order in which they came; all are on record.
 func TestQueueOfNodes(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, rewindtest.Newest(t), rewindtest.Opts{Seed: 151, Rows: 1000, KillOld: true})
-	second := s.old.Clone(t, "node3")
+	second, last := s.old.Clone(t, "node3"), s.old.Clone(t, "node4")
 	old := member(s.old, "replica")
-	lead, third := member(s.leader, "primary"), member(second, "replica")
+	lead := member(s.leader, "primary")
 	old.Timeline, old.LSN, lead.Timeline, lead.LSN = 1, 5096, 2, 9000
-	for _, m := range []dcstest.Member{old, lead, third} {
+	for _, m := range []dcstest.Member{old, lead, member(second, "replica"), member(last, "replica")} {
 		if err := s.cluster.PutMember(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
@@ -84,13 +85,15 @@ func TestQueueOfNodes(t *testing.T) {
 		return slices.ContainsFunc(s.locks(t), func(key string) bool { return strings.Contains(key, "/queue/") })
 	})
 	waiting.untilSays(t, "waiting in the queue")
+	third := s.start(t, last, "--wait", "1m", "--output", "json")
+	third.untilSays(t, "waiting in the queue")
 
 	var now shownStatus
 	if err := json.Unmarshal([]byte(s.elsewhere(t, "status", "-o", "json").wait(t).must(t, 0).stdout), &now); err != nil {
 		t.Fatal(err)
 	}
 	atWork, queue := now.names()
-	if !slices.Equal(atWork, []string{"node1"}) || !slices.Equal(queue, []string{"node3"}) || now.Leader != s.leader.Name {
+	if !slices.Equal(atWork, []string{"node1"}) || !slices.Equal(queue, []string{"node3", "node4"}) || now.Leader != s.leader.Name {
 		t.Errorf("status: at work %v, waiting %v, leader %q", atWork, queue, now.Leader)
 	}
 	for _, m := range now.Members {
@@ -110,7 +113,7 @@ func TestQueueOfNodes(t *testing.T) {
 	}
 
 	halt(t, first, syscall.SIGCONT)
-	for _, r := range []*running{first, waiting} {
+	for _, r := range []*running{first, waiting, third} {
 		if rep := r.wait(t).must(t, 0).report(t); rep.Outcome != "rejoined" {
 			t.Errorf("outcome %q", rep.Outcome)
 		}
@@ -118,9 +121,13 @@ func TestQueueOfNodes(t *testing.T) {
 	if max := s.mostHolders(t, begun); max != 1 {
 		t.Errorf("%d nodes held the lock at once, want 1", max)
 	}
+	if order := s.holders(t, begun); !slices.Equal(order, []string{"node1", "node3", "node4"}) {
+		t.Errorf("the lock was held by %v, in this order", order)
+	}
 	s.noLocks(t)
-	follows(t, s.old, s.leader)
-	follows(t, second, s.leader)
+	for _, n := range []*rewindtest.Node{s.old, second, last} {
+		follows(t, n, s.leader)
+	}
 
 	if err := watch.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
@@ -129,10 +136,22 @@ func TestQueueOfNodes(t *testing.T) {
 	if !strings.Contains(seen.stdout, `"queue":[{"member":"node3"`) || strings.Count(seen.stdout, "\n") < 3 {
 		t.Errorf("the watch has seen\n%s", seen.stdout)
 	}
-	s.remembered(t, second)
+	s.remembered(t, last)
 }
 
-// remembered: both rejoins are in etcd, and the node knows its own without it.
+// holders replays etcd's history: who has held one of the leader's places, in order.
+func (s *scene) holders(t *testing.T, after int64) (members []string) {
+	t.Helper()
+	for _, ev := range s.etcdEvents(t, after) {
+		var owner struct{ Member string }
+		if strings.Contains(string(ev.Kv.Key), "/leaders/") && ev.IsCreate() && json.Unmarshal(ev.Kv.Value, &owner) == nil {
+			members = append(members, owner.Member)
+		}
+	}
+	return members
+}
+
+// remembered: all rejoins are in etcd, and the node knows its own without it.
 func (s *scene) remembered(t *testing.T, n *rewindtest.Node) {
 	t.Helper()
 	var past struct {
@@ -147,12 +166,12 @@ func (s *scene) remembered(t *testing.T, n *rewindtest.Node) {
 		}
 	}
 	read(s.elsewhere(t, "history", "-o", "json").wait(t).must(t, 0).stdout)
-	if len(past.Rejoins) != 2 || past.Rejoins[0].Member != n.Name || past.Rejoins[0].Outcome != "rejoined" || past.Rejoins[1].LostBytes == 0 {
+	if len(past.Rejoins) != 3 || past.Rejoins[0].Member != n.Name || past.Rejoins[0].Outcome != "rejoined" || past.Rejoins[1].LostBytes == 0 {
 		t.Errorf("history: %+v", past.Rejoins)
 	}
 	read(s.run(t, n, "history", "--local", "-o", "json").must(t, 0).stdout)
-	// Both nodes of a scene share one state directory.
-	if len(past.Rejoins) != 2 {
+	// The nodes of a scene share one state directory.
+	if len(past.Rejoins) != 3 {
 		t.Errorf("history on the node: %+v", past.Rejoins)
 	}
 }
