@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test test-model test-crash test-powercut race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
+.PHONY: help build setup demo test test-model test-crash test-powercut test-patroni race test-matrix trees tap tap-matrix test-histories torture test-layouts lint vet fuzz bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test: setup ## unit and integration tests on every PostgreSQL found, and an embe
 
 test-matrix: setup ## the tests of engine, hook and program on 13 to 18, fetched where missing
 	@scripts/test-matrix
+
+test-patroni: setup ## the program in the hands of real Patronis, 3.0 and 4.0, fetched where missing (ARGS='-run X -v')
+	@scripts/test-patroni $(ARGS)
 
 trees: ## fetch PostgreSQL 13, 17 and 18 of other Debian releases, with their pg_rewind
 	@for major in 13 17 18; do scripts/debian-tree $$major || exit 1; done

@@ -1,0 +1,5 @@
+//go:build !race
+
+package patroni
+
+func buildFlags() []string { return nil }
