@@ -216,6 +216,7 @@ func parseMember(value []byte) (Member, error) {
 	var timeline uint32
 	var lsn uint64
 	checkpoint := true
+	var paused json.RawMessage
 	for _, f := range []struct {
 		key string
 		to  any
@@ -230,6 +231,7 @@ func parseMember(value []byte) (Member, error) {
 		{"xlog_location", &lsn},
 		{"checkpoint_after_promote", &checkpoint},
 		{"tags", &m.Tags},
+		{"pause", &paused},
 	} {
 		if raw, ok := fields[f.key]; ok {
 			if err := json.Unmarshal(raw, f.to); err != nil {
@@ -243,6 +245,7 @@ func parseMember(value []byte) (Member, error) {
 	if err := checkAPIURL(m.APIURL); err != nil {
 		return Member{}, fmt.Errorf("field api_url: %w", err)
 	}
+	m.Paused = truth(paused, false)
 	m.Role, m.Timeline, m.LSN = foldRole(role), pg.Timeline(timeline), pg.LSN(lsn)
 	// A standby leader is never promoted, and its flag stays false for ever.
 	m.CheckpointPending = !checkpoint && m.Role != RoleStandbyLeader
@@ -314,4 +317,34 @@ func sortedNumbers(set map[string]bool) []string {
 func scopeIn(key, root string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(key, root), "/")
 	return name
+}
+
+// field is one member of a JSON object, its value as it was written.
+type field struct {
+	key   string
+	value json.RawMessage
+}
+
+// orderedObject reads a JSON object whose order matters to people.
+func orderedObject(value []byte) ([]field, error) {
+	if _, err := object(value); err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(value))
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	var fields []field
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		f := field{key: fmt.Sprint(name)}
+		if err := d.Decode(&f.value); err != nil {
+			return nil, err
+		}
+		fields = append(fields, f)
+	}
+	return fields, nil
 }

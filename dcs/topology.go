@@ -84,6 +84,8 @@ type Member struct {
 	// CheckpointPending: promoted, but the checkpoint after it is not done
 	// (Patroni's checkpoint_after_promote:false).
 	CheckpointPending bool `json:"checkpoint_pending,omitempty"`
+	// Paused: the member's manager has seen that the cluster is paused.
+	Paused bool `json:"paused,omitempty"`
 	// Version of the manager.
 	Version string `json:"version,omitempty"`
 	// Lease the member key hangs on; zero for none.

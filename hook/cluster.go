@@ -30,3 +30,19 @@ func (d DCS) Remember(ctx context.Context, r dcs.PastRejoin) error {
 
 // Locks lists who holds locks of this cluster.
 func (d DCS) Locks(ctx context.Context) ([]dcs.Owner, error) { return d.Client.Locks(ctx) }
+
+var _ Pauser = DCS{}
+
+// Pause pauses the cluster, or joins a pause that is there.
+func (d DCS) Pause(ctx context.Context, req dcs.PauseRequest) (Pause, error) {
+	p, err := d.Client.Pause(ctx, req)
+	if p == nil {
+		return nil, err // not p: a nil *dcs.Pause would not be a nil Pause
+	}
+	return p, err
+}
+
+// EndPause ends a pause that a killed run has left.
+func (d DCS) EndPause(ctx context.Context, dead func(dcs.Owner) bool) (dcs.Resumed, error) {
+	return d.Client.EndPause(ctx, dead)
+}

@@ -13,6 +13,8 @@
 //	            |  \------- nothing to do ------------------> report
 //	          settle        only a standby that runs and does not stream:
 //	            |           it may be about to (Config.SettleTimeout)
+//	          pause         with a Pauser; until all managers have seen it
+//	            |
 //	          lock          for this term of this leader; in the queue where others come first
 //	. . . . . . | . . . . . . . . . . . . . . . . . . . . . under the lock
 //	:      look again ----- another answer ----------------> release, that
@@ -30,6 +32,8 @@
 //	          start         whoever comes first, this or a manager
 //	            |
 //	         stream         the leader's pg_stat_replication shows the member
+//	            |
+//	          resume        also after an error, and while a leader is missing
 //	            |
 //	          report        lost relations by name, where the leader knows them
 //

@@ -61,6 +61,8 @@ type Hook struct {
 	// because only the program knows the driver: this package does not import pgx.
 	OpenSource func(ctx context.Context, conninfo string, connections int) (rewind.Source, error)
 	OpenServer func(ctx context.Context, conninfo string) (Server, error)
+	// Pauser pauses the cluster for the time of the work; nil leaves it alone.
+	Pauser Pauser
 	// Log receives what is done and why; must not be nil (zap.NewNop will do).
 	Log *zap.Logger
 	// OnEvent receives the engine's events; may be nil.

@@ -23,6 +23,7 @@ func (r *run) rejoin(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
 	}
+	defer r.resumeCluster(ctx)
 	for {
 		begun, steps := time.Now(), len(r.report.Steps)
 		r.atWork, r.queued, r.queue = false, 0, nil
@@ -37,6 +38,9 @@ func (r *run) rejoin(ctx context.Context) error {
 		if !r.atWork {
 			idle = time.Since(begun) - r.queued // which has a patience of its own
 		}
+		if r.paused != nil && obstacleOf(err) == obstacleNoLeader {
+			r.letElect(ctx)
+		}
 		if err := r.waitOut(ctx, err, idle); err != nil {
 			return r.explain(ctx, err)
 		}
@@ -44,6 +48,16 @@ func (r *run) rejoin(ctx context.Context) error {
 			r.foldSteps(steps, begun)
 		}
 	}
+}
+
+// letElect ends the pause when there is no leader: while it lasts there will be
+// none. What was begun is given back first, so that the manager finds a whole
+// directory; the next attempt pauses again.
+func (r *run) letElect(ctx context.Context) {
+	if _, err := r.giveBack(ctx); err != nil {
+		r.warn("what was begun could not be given back: %v", err)
+	}
+	r.resumeCluster(ctx)
 }
 
 // foldSteps makes one step "wait" of an attempt that only found that there is
@@ -81,6 +95,9 @@ func (r *run) attempt(ctx context.Context) error {
 	case VerbRejoin:
 	default:
 		return d.error()
+	}
+	if err := r.pauseCluster(ctx); err != nil {
+		return err
 	}
 	if err := r.prepare(ctx); err != nil {
 		return err
@@ -181,8 +198,8 @@ func (r *run) mayStop() error {
 			Op: fmt.Sprintf("bring %s back from %s (%s)", r.cfg.Name, r.report.Leader, r.report.Decision.Reason),
 			Err: fmt.Errorf("%w (pid %d), which would have to be stopped: its member key in etcd is alive (state %q) and the cluster is not paused",
 				ErrManaged, l.PID, me.State),
-			Advice: fmt.Sprintf("patronictl pause --wait %s, run failback-hook, then patronictl resume --wait %[1]s; "+
-				"or set postgresql.control to command, with commands that stop and start the manager", r.report.Scope),
+			Advice: "failback-hook --pause pauses the cluster for the time of the work; " +
+				"or set postgresql.control to command, with commands that stop and start the manager",
 		}
 	}
 	return nil

@@ -45,6 +45,8 @@ type run struct {
 	done bool
 	// privileged: the user of source.conninfo was found to lack a privilege.
 	privileged bool
+	// paused is this run's hold on the pause of the cluster; nil for none.
+	paused Pause
 	// slotOn is the leader on which this run made the slot slotName; empty for none.
 	slotOn, slotName string
 }

@@ -48,6 +48,8 @@ type connectRequest struct {
 	log      *zap.Logger
 	// patient: an etcd that does not answer is no reason to fail.
 	patient bool
+	// pause the cluster for the time of the work.
+	pause   bool
 	onEvent func(rewind.Event)
 	onStep  func(string)
 	onWait  func(hook.Waiting)

@@ -40,6 +40,9 @@ func connectHook(ctx context.Context, req connectRequest) (*hook.Hook, *cluster,
 	}
 	h := newHook(req)
 	h.Cluster = etcd
+	if req.pause {
+		h.Pauser = etcd
+	}
 	return h, etcd, nil
 }
 
@@ -65,7 +68,10 @@ type cluster struct {
 	client *dcs.Client
 }
 
-var _ hook.Cluster = (*cluster)(nil)
+var (
+	_ hook.Cluster = (*cluster)(nil)
+	_ hook.Pauser  = (*cluster)(nil)
+)
 
 func (c *cluster) open(ctx context.Context) (hook.DCS, error) {
 	c.mu.Lock()
@@ -142,6 +148,24 @@ func (c *cluster) Locks(ctx context.Context) ([]dcs.Owner, error) {
 	return d.Locks(ctx)
 }
 
+// Pause pauses the cluster, or joins a pause that is there.
+func (c *cluster) Pause(ctx context.Context, req dcs.PauseRequest) (hook.Pause, error) {
+	d, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.Pause(ctx, req)
+}
+
+// EndPause ends a pause that a killed run has left.
+func (c *cluster) EndPause(ctx context.Context, dead func(dcs.Owner) bool) (dcs.Resumed, error) {
+	d, err := c.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	return d.EndPause(ctx, dead)
+}
+
 // openSource connects to the leader to fetch from it. A connection that breaks
 // is made anew by the source itself for a while, as that keeps what was fetched;
 // after that it is the hook's to wait.
@@ -213,7 +237,7 @@ func (s server) Upstream(ctx context.Context, applicationName string) (hook.Upst
 	if err != nil {
 		return hook.Upstream{}, err
 	}
-	up.Streaming = ok && seen.State == "streaming"
+	up.Streaming = ok && seen.State == stateStreaming
 	return up, nil
 }
 
@@ -237,6 +261,9 @@ func (s server) DatabaseNames(ctx context.Context, databases []pg.Oid) (map[pg.O
 	return names, err
 }
 
+// stateStreaming is the walsender's state that counts.
+const stateStreaming = "streaming"
+
 // Streaming finds the walsender of that name; of several, one that streams.
 // The timeline is the server's own: a walsender of a primary has no other.
 func (s server) Streaming(ctx context.Context, applicationName string) (hook.Streaming, bool, error) {
@@ -255,7 +282,7 @@ func (s server) Streaming(ctx context.Context, applicationName string) (hook.Str
 				Advice: "as a superuser on the leader: GRANT pg_read_all_stats TO the user of source.conninfo",
 			}
 		}
-		if found == nil || standby.State == "streaming" {
+		if found == nil || standby.State == stateStreaming {
 			found = &standby
 		}
 	}

@@ -120,7 +120,7 @@ func nodeRows() []exitRow {
 			hint: "its leader follows a primary elsewhere; that is not supported"},
 		{code: 23, name: "managed", meaning: "the cluster's manager is in charge of the running server",
 			errs: []error{hook.ErrManaged},
-			hint: "pause the cluster (patronictl pause --wait), run it, then resume; or set postgresql.control to command"},
+			hint: "with --pause the cluster is paused for the time of the work; or set postgresql.control to command"},
 		{code: 24, name: "no_undo", meaning: "there is nothing to undo, or nothing of what was before is left",
 			errs: []error{rewind.ErrNoUndo},
 			hint: "nothing was changed; failback-hook --dry-run tells how this node stands"},

@@ -11,6 +11,7 @@ import (
 func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "show the plan, change nothing"},
+		&cli.BoolFlag{Name: "pause", Usage: "pause the cluster for the time of the work, and resume it"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"},
 		&cli.BoolFlag{Name: "foreground", Usage: "callback: do the work here instead of in a detached worker"},
 		&cli.BoolFlag{Name: "version", Aliases: []string{"V"}, Usage: "print the version"},

@@ -35,9 +35,7 @@ EXAMPLES
         -D /var/lib/postgresql/15/main --source-conninfo 'user=rewind dbname=postgres'
     sudo -u postgres failback-hook      (with everything in the configuration file)
   Where Patroni runs, in a pause; outside of one its server would not be stopped:
-    patronictl pause --wait main
-    sudo -u postgres failback-hook --patroni-config /etc/patroni/config.yml
-    patronictl resume --wait main
+    sudo -u postgres failback-hook --pause --patroni-config /etc/patroni/config.yml
 
   As a callback, in patroni.yml; it returns at once and works on in the background:
     postgresql:

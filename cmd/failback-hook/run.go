@@ -30,6 +30,9 @@ func (p *program) root(c *cli.Context) (*hook.Report, error) {
 		if c.Bool("dry-run") {
 			return nil, usagef("--dry-run and a callback's arguments (%s) do not go together", event)
 		}
+		if c.Bool("pause") {
+			return nil, usagef("--pause and a callback's arguments (%s) do not go together: nobody would know why the cluster is paused", event)
+		}
 		return p.callback(c, conf, event)
 	}
 	if c.Bool("foreground") {
@@ -83,6 +86,7 @@ func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration,
 	r, closer, err := p.connect(ctx, connectRequest{
 		salvageDir: salvageDir, stateDir: records,
 		settings: &conf.settings, version: buildVersion().Version, log: log, patient: !dry && conf.settings.Wait > 0,
+		pause:   !dry && c.Bool("pause"),
 		onEvent: shown.event, onStep: shown.step, onWait: shown.wait,
 	})
 	if err != nil {

@@ -45,6 +45,8 @@ type cluster struct {
 	admin   *clientv3.Client
 	client  *dcs.Client
 	nodes   []*node
+	// lost counts the failovers that lost something.
+	lost int
 }
 
 // node is a Patroni with its server.
@@ -176,8 +178,8 @@ func (c *cluster) close(t *testing.T) {
 	c.endChildren()
 	for _, n := range c.nodes {
 		if t.Failed() && n.patroni != nil {
-			t.Logf("end of %s's Patroni:\n%s", n.Name, tail(n.patroni.log, 60))
-			t.Log(n.Log(25))
+			t.Logf("end of %s's Patroni:\n%s", n.Name, tail(n.patroni.log, 25))
+			t.Log(n.Log(12))
 		}
 		if t.Failed() {
 			for _, log := range n.workerLogs() {
@@ -347,11 +349,14 @@ func (c *cluster) follows(t *testing.T, n, leader *node) {
 func (c *cluster) loseLeader(t *testing.T, old, successor *node) {
 	t.Helper()
 	c.holdSenders(t, old)
-	old.Must(t).Exec("INSERT INTO t SELECT g, 'lost' FROM generate_series(100001, 103000) g", "UPDATE t SET v = 'lost' WHERE id < 500", "CREATE TABLE only_here AS SELECT * FROM t")
+	c.lost++
+	old.Must(t).Exec(fmt.Sprintf("INSERT INTO t SELECT g, 'lost' FROM generate_series(%d, %d) g", 100_000*c.lost, 100_000*c.lost+3000),
+		"UPDATE t SET v = 'lost' WHERE id < 500", fmt.Sprintf("CREATE TABLE only_here_%d AS SELECT * FROM t", c.lost))
 	old.crash(t)
 	c.endLease(t, old)
 	c.awaitLeader(t, successor)
-	successor.Must(t).Exec("INSERT INTO t SELECT g, 'new' FROM generate_series(200001, 203000) g", "DELETE FROM t WHERE id BETWEEN 1000 AND 2000")
+	successor.Must(t).Exec(fmt.Sprintf("INSERT INTO t SELECT g, 'new' FROM generate_series(%d, %d) g", 100_000*c.lost+50_000, 100_000*c.lost+53_000),
+		"UPDATE t SET v = 'new' WHERE id BETWEEN 300 AND 900", fmt.Sprintf("DELETE FROM t WHERE id BETWEEN %d AND %d", 1000*c.lost, 1000*c.lost+500))
 }
 
 // endLease lets the time of a dead Patroni's keys be over: nothing else would
