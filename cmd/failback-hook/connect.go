@@ -282,6 +282,9 @@ func (s server) Streaming(ctx context.Context, applicationName string) (hook.Str
 				Advice: "as a superuser on the leader: GRANT pg_read_all_stats TO the user of source.conninfo",
 			}
 		}
+		if standby.State == stateStreaming && !standby.Follows {
+			standby.State = "on another history"
+		}
 		if found == nil || standby.State == stateStreaming {
 			found = &standby
 		}

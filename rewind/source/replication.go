@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,10 @@ type Standby struct {
 	State string
 	// SentLSN, FlushLSN and ReplayLSN are zero where not known.
 	SentLSN, FlushLSN, ReplayLSN pg.LSN
+	// Follows says that it gets what the server writes now. One whose history
+	// has parted from the server's asks for the last WAL that both have, again and
+	// again, and is shown as streaming each time.
+	Follows bool
 	// SyncState is async, potential, sync or quorum.
 	SyncState string
 	// ClientAddr is empty for a Unix-domain socket.
@@ -37,6 +42,10 @@ func (u *Upstream) Standbys(ctx context.Context) ([]Standby, error) {
 	if err != nil {
 		return nil, err
 	}
+	begin, err := u.timelineBegin(ctx, len(rows) > 0)
+	if err != nil {
+		return nil, err
+	}
 	standbys := make([]Standby, 0, len(rows))
 	for _, row := range rows {
 		s := Standby{ApplicationName: row[0], State: row[1], SyncState: row[5], ClientAddr: row[6], Hidden: row[1] == ""}
@@ -48,9 +57,41 @@ func (u *Upstream) Standbys(ctx context.Context) ([]Standby, error) {
 				return nil, &rewind.Error{Op: op, Err: err}
 			}
 		}
+		// Nothing of an older timeline lies behind the beginning of the server's
+		// own, and no standby has replayed what it was not sent.
+		s.Follows = s.State == "streaming" && s.SentLSN > begin && s.ReplayLSN <= s.SentLSN
 		standbys = append(standbys, s)
 	}
 	return standbys, nil
+}
+
+// timelineBegin is where the server's timeline has parted from the one before;
+// zero on the first one, and where the user may not read that.
+func (u *Upstream) timelineBegin(ctx context.Context, needed bool) (pg.LSN, error) {
+	if !needed {
+		return 0, nil
+	}
+	const op = "read the leader's timeline history"
+	timeline, err := u.Timeline(ctx)
+	if err != nil || timeline == 1 {
+		return 0, err
+	}
+	v, err := u.askOne(ctx, op, "SELECT encode(pg_read_binary_file('pg_wal/' || $1::text), 'hex')", textParam(pg.HistoryFileName(timeline)))
+	if errors.Is(err, rewind.ErrSourcePrivilege) || errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	content, err := hex.DecodeString(v)
+	if err != nil {
+		return 0, &rewind.Error{Op: op, Err: fmt.Errorf("%w: %w", rewind.ErrDamaged, err)}
+	}
+	history, err := pg.ParseHistory(timeline, content)
+	if err != nil {
+		return 0, &rewind.Error{Op: op, Err: fmt.Errorf("%w: %w", rewind.ErrDamaged, err)}
+	}
+	return history[len(history)-1].Begin, nil
 }
 
 // Slot is one row of pg_replication_slots.
