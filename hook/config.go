@@ -47,6 +47,11 @@ type Config struct {
 	// Control: ControlPGCtl, ControlCommand or ControlNone: who stops and
 	// starts the server.
 	Control string
+	// Handover: whoever has called, Patroni, makes the node a standby and starts
+	// it when the work is done. So no settings are written but standby.signal, no
+	// slot is made, and what could take the work back goes at its end. Control
+	// must be ControlNone.
+	Handover bool
 	// StopCommand and StartCommand are run by /bin/sh when Control is
 	// ControlCommand. StartCommand has to return when the server is on its
 	// way, not when the server ends.
@@ -120,6 +125,9 @@ const (
 	ControlPGCtl   = "pg_ctl"
 	ControlCommand = "command"
 	ControlNone    = "none"
+	// ControlPatroni: a server whose Patroni is alive and not paused is brought
+	// back by Patroni, which is asked to; otherwise it is as ControlPGCtl.
+	ControlPatroni = "patroni"
 )
 
 // What the zero values of a Config stand for.
@@ -260,7 +268,7 @@ func (c Config) validateConnections(v *validation) {
 }
 
 func (c Config) validateServer(v *validation) {
-	v.oneOf("postgresql.control", c.Control, ControlPGCtl, ControlCommand, ControlNone)
+	v.oneOf("postgresql.control", c.Control, ControlPGCtl, ControlCommand, ControlNone, ControlPatroni)
 	if c.Control == ControlCommand {
 		v.require(c.StopCommand != "", "postgresql.stop_command", "needed when postgresql.control is %s", ControlCommand)
 		v.require(c.StartCommand != "", "postgresql.start_command", "needed when postgresql.control is %s", ControlCommand)

@@ -52,6 +52,14 @@ type Server interface {
 	Close() error
 }
 
+// Manager is Patroni on this node.
+type Manager interface {
+	// Reinitialize asks for the node to be made anew by its replica methods, of
+	// which this program is to be the first; it returns when that has begun.
+	// apiURL is what the node's member key names.
+	Reinitialize(ctx context.Context, apiURL string) error
+}
+
 // Hook brings one node back into its cluster.
 type Hook struct {
 	Config  Config
@@ -63,6 +71,8 @@ type Hook struct {
 	OpenServer func(ctx context.Context, conninfo string) (Server, error)
 	// Pauser pauses the cluster for the time of the work; nil leaves it alone.
 	Pauser Pauser
+	// Manager is asked to bring the node back with Config.Control ControlPatroni.
+	Manager Manager
 	// Log receives what is done and why; must not be nil (zap.NewNop will do).
 	Log *zap.Logger
 	// OnEvent receives the engine's events; may be nil.

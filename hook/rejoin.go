@@ -99,6 +99,9 @@ func (r *run) attempt(ctx context.Context) error {
 	if err := r.pauseCluster(ctx); err != nil {
 		return err
 	}
+	if r.viaManager && managed(r.facts) {
+		return r.reinitialize(ctx)
+	}
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
@@ -300,7 +303,7 @@ func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err 
 // so that a plan that fails leaves nothing on the leader that holds back WAL
 // for ever; not after the work, so that the WAL of that time is still there.
 func (r *run) rewind(ctx context.Context, lock Lock, src rewind.Source) error {
-	standby, err := r.cfg.standby(r.report.Decision.Source, r.cfg.slot(r.facts.Topology))
+	standby, err := r.standby()
 	if err != nil {
 		return err
 	}
@@ -314,6 +317,9 @@ func (r *run) rewind(ctx context.Context, lock Lock, src rewind.Source) error {
 	if err != nil {
 		return err
 	}
+	if r.cfg.Handover && r.report.Plan.Strategy == rewind.StrategyNone {
+		return fmt.Errorf("plan: %w", ErrNotDiverged)
+	}
 	if standby.Slot != "" {
 		err := r.step("slot", func() (err error) {
 			standby.Slot, err = r.ensureSlot(ctx, standby.Slot)
@@ -323,10 +329,20 @@ func (r *run) rewind(ctx context.Context, lock Lock, src rewind.Source) error {
 			return err
 		}
 	}
-	if r.report.Standby, err = shown(standby); err != nil {
-		return err
+	if !standby.SignalOnly {
+		if r.report.Standby, err = shown(standby); err != nil {
+			return err
+		}
 	}
 	return r.step("apply", func() error { return r.apply(ctx, e) })
+}
+
+// standby is what makes the node one.
+func (r *run) standby() (*rewind.Standby, error) {
+	if r.cfg.Handover {
+		return &rewind.Standby{SignalOnly: true}, nil
+	}
+	return r.cfg.standby(r.report.Decision.Source, r.cfg.slot(r.facts.Topology))
 }
 
 // ensureSlot returns the slot to use. Where slots are used only because the

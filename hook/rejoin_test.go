@@ -257,7 +257,7 @@ func TestManagedRejoin(t *testing.T) {
 	_, err := s.hook.Rejoin(t.Context())
 	var hint interface{ Hint() string }
 	if !errors.Is(err, ErrManaged) || !strings.Contains(err.Error(), "bring n1 back from n2") ||
-		!errors.As(err, &hint) || !strings.Contains(hint.Hint(), "patronictl pause --wait main") {
+		!errors.As(err, &hint) || !strings.Contains(hint.Hint(), "failback-hook --pause") {
 		t.Errorf("got %v", err)
 	}
 	if got := s.seen(); len(got) > 0 || !s.running() {

@@ -20,6 +20,8 @@ const (
 	OutcomeConfigured Outcome = "configured"
 	// OutcomeNothing: the node already streams from the leader.
 	OutcomeNothing Outcome = "nothing to do"
+	// OutcomeReinitialized: the node's manager was asked to make it anew, and it streams.
+	OutcomeReinitialized Outcome = "reinitialized"
 	// OutcomePlanned: a dry run; nothing was changed.
 	OutcomePlanned Outcome = "planned"
 )

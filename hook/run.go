@@ -45,6 +45,8 @@ type run struct {
 	done bool
 	// privileged: the user of source.conninfo was found to lack a privilege.
 	privileged bool
+	// viaManager: a manager that is alive is asked to do it.
+	viaManager bool
 	// paused is this run's hold on the pause of the cluster; nil for none.
 	paused Pause
 	// slotOn is the leader on which this run made the slot slotName; empty for none.
@@ -65,8 +67,13 @@ type touched struct {
 
 func (h *Hook) begin() *run {
 	cfg := h.Config.withDefaults()
+	viaManager := cfg.Control == ControlPatroni
+	if viaManager {
+		cfg.Control = ControlPGCtl // while the manager is away or looks on
+	}
 	return &run{
-		h: h, cfg: cfg, log: h.Log.With(zap.String("member", cfg.Name)),
+		viaManager: viaManager,
+		h:          h, cfg: cfg, log: h.Log.With(zap.String("member", cfg.Name)),
 		report:   &Report{Started: time.Now(), Member: cfg.Name, Steps: []Step{}},
 		patience: patience{limit: cfg.Wait, pauses: cmp.Or(h.pauses, standardPauses())},
 	}
@@ -199,7 +206,7 @@ func (r *run) asUser(ctx context.Context, key, login string, m dcs.Member, fn fu
 // newEngine makes the engine that rewinds from src.
 func (r *run) newEngine(src rewind.Source, opts rewind.Options) engine {
 	opts.Workers, opts.Preserve, opts.OnEvent = r.cfg.Connections, r.cfg.Preserve, r.event
-	opts.NoUndo, opts.KeepUndo = r.cfg.NoUndo, true
+	opts.NoUndo, opts.KeepUndo = r.cfg.NoUndo, !r.cfg.Handover
 	if opts.Salvage.Dir == "" {
 		opts.Salvage = r.cfg.Salvage // of an earlier run's, before this one begins
 	}

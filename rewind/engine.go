@@ -70,6 +70,9 @@ type Standby struct {
 	Slot string
 	// ConninfoOnly leaves all other settings as they are, Slot included.
 	ConninfoOnly bool
+	// SignalOnly writes standby.signal and no setting at all: whoever starts the
+	// server has the settings.
+	SignalOnly bool
 }
 
 // DefaultWorkers is the number of connections that fetch.

@@ -28,6 +28,19 @@ func (a *applier) writeStandby() error {
 	if s == nil {
 		return nil
 	}
+	if !s.SignalOnly {
+		if err := a.writeStandbySettings(s); err != nil {
+			return err
+		}
+	}
+	if err := a.w.publish(standbySignal, nil); err != nil {
+		return err
+	}
+	// With recovery.signal beside it the server would stop at a recovery target.
+	return errors.Join(a.w.remove(recoverySignal), a.w.syncDir("."))
+}
+
+func (a *applier) writeStandbySettings(s *Standby) error {
 	old, err := a.w.readFile(autoConf, maxAutoConf)
 	if err != nil && !isMissing(err) {
 		return a.w.fail("read file", autoConf, err)
@@ -46,12 +59,5 @@ func (a *applier) writeStandby() error {
 	if err != nil {
 		return &Error{Op: "edit file", Path: autoConf, Err: err}
 	}
-	if err := a.w.publish(autoConf, content); err != nil {
-		return err
-	}
-	if err := a.w.publish(standbySignal, nil); err != nil {
-		return err
-	}
-	// With recovery.signal beside it the server would stop at a recovery target.
-	return errors.Join(a.w.remove(recoverySignal), a.w.syncDir("."))
+	return a.w.publish(autoConf, content)
 }

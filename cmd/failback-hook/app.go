@@ -32,6 +32,8 @@ type program struct {
 	takeHangup func(reload func()) (release func())
 	// firstPause is the pause after a callback's first try that came too early.
 	firstPause time.Duration
+	// ignored are options that Patroni passes to a replica method.
+	ignored []string
 }
 
 // rejoiner is what the commands need of *hook.Hook.
@@ -48,6 +50,8 @@ type connectRequest struct {
 	log      *zap.Logger
 	// patient: an etcd that does not answer is no reason to fail.
 	patient bool
+	// handover: Patroni waits, and starts the server.
+	handover bool
 	// pause the cluster for the time of the work.
 	pause   bool
 	onEvent func(rewind.Event)
@@ -57,6 +61,9 @@ type connectRequest struct {
 	// for nowhere.
 	salvageDir, stateDir string
 }
+
+// replicaCommand is the name of that command.
+const replicaCommand = "create-replica"
 
 // Values of --output.
 const (
@@ -69,7 +76,13 @@ func (p *program) run(ctx context.Context) int {
 	output := outputText
 	var report *hook.Report
 	app := p.app(&output, &report)
-	err := app.RunContext(ctx, p.args)
+	args := p.args
+	if len(args) > 1 && args[1] == replicaCommand {
+		var known []string
+		known, p.ignored = replicaArgs(args[2:])
+		args = slices.Concat(args[:2], known)
+	}
+	err := app.RunContext(ctx, args)
 	row := exitFor(ctx, err)
 	if err != nil {
 		p.printError(err, row, report, output)
@@ -121,12 +134,12 @@ func (p *program) app(output *string, report **hook.Report) *cli.App {
 			}
 			return err
 		}),
-		Commands: p.commands(usage, action),
+		Commands: p.commands(usage, action, report),
 	}
 }
 
 // commands are all but the one without a name.
-func (p *program) commands(usage cli.OnUsageErrorFunc, action func(func(*cli.Context) error) cli.ActionFunc) []*cli.Command {
+func (p *program) commands(usage cli.OnUsageErrorFunc, action func(func(*cli.Context) error) cli.ActionFunc, report **hook.Report) []*cli.Command {
 	return []*cli.Command{
 		{
 			Name:         "config",
@@ -164,6 +177,20 @@ func (p *program) commands(usage cli.OnUsageErrorFunc, action func(func(*cli.Con
 			Flags:              slices.Concat(agentFlags(), settingFlags()),
 			OnUsageError:       usage,
 			Action:             action(p.agent),
+		},
+		{
+			Name:               replicaCommand,
+			Usage:              "rewind for Patroni, as one of its replica methods",
+			CustomHelpTemplate: literal(replicaHelp),
+			Flags:              slices.Concat(outputFlags(), settingFlags(), []cli.Flag{&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}}}),
+			OnUsageError:       usage,
+			Action: action(func(c *cli.Context) error {
+				r, err := p.createReplica(c)
+				if err != nil {
+					*report = r
+				}
+				return err
+			}),
 		},
 		{
 			Name:               "status",

@@ -40,6 +40,9 @@ func connectHook(ctx context.Context, req connectRequest) (*hook.Hook, *cluster,
 	}
 	h := newHook(req)
 	h.Cluster = etcd
+	if req.settings.PostgreSQL.Control == hook.ControlPatroni {
+		h.Manager = req.settings.manager()
+	}
 	if req.pause {
 		h.Pauser = etcd
 	}
@@ -49,7 +52,7 @@ func connectHook(ctx context.Context, req connectRequest) (*hook.Hook, *cluster,
 // newHook puts together all but the cluster.
 func newHook(req connectRequest) *hook.Hook {
 	cfg := req.settings.hookConfig(req.version)
-	cfg.Salvage.Dir, cfg.StateDir = req.salvageDir, req.stateDir
+	cfg.Salvage.Dir, cfg.StateDir, cfg.Handover = req.salvageDir, req.stateDir, req.handover
 	return &hook.Hook{
 		Config:     cfg,
 		OpenSource: req.openSource,

@@ -85,7 +85,7 @@ func clusterRows() []exitRow {
 	}
 }
 
-// nodeRows are the codes 13 to 24: this node and the work on it.
+// nodeRows are the codes 13 to 26: this node and the work on it.
 func nodeRows() []exitRow {
 	return []exitRow{
 		{code: 13, name: "unsupported", meaning: "unsupported version, format or store, or nodes that do not match",
@@ -124,6 +124,12 @@ func nodeRows() []exitRow {
 		{code: 24, name: "no_undo", meaning: "there is nothing to undo, or nothing of what was before is left",
 			errs: []error{rewind.ErrNoUndo},
 			hint: "nothing was changed; failback-hook --dry-run tells how this node stands"},
+		{code: 25, name: "nothing_to_rewind", meaning: "nothing to rewind: no data here, or no history of its own",
+			errs: []error{errNoData, hook.ErrNotDiverged},
+			hint: "as a replica method: Patroni goes on to the next one; otherwise look into the server's log for why it does not stream"},
+		{code: 26, name: "manager_refused", meaning: "the manager was asked to bring the node back, and refused",
+			errs: []error{hook.ErrManagerRefused},
+			hint: "check patroni.rest_url, patroni.username and the rest; the message has Patroni's answer"},
 	}
 }
 

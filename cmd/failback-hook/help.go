@@ -21,6 +21,7 @@ USAGE
   failback-hook --dry-run [OPTIONS]            show the plan, change nothing
   failback-hook [OPTIONS] EVENT ROLE SCOPE     answer a callback of Patroni's
   failback-hook agent [OPTIONS]                watch over this node, rejoin it when needed
+  failback-hook create-replica [OPTIONS]       replica method for Patroni (has its own --help)
   failback-hook lost [OPTIONS]                 what only this node has (lost --help)
   failback-hook undo [OPTIONS]                 give the directory back as it was before
   failback-hook status [OPTIONS]               the cluster, who is at work, who waits

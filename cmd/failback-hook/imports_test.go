@@ -33,8 +33,9 @@ func layers() []layer {
 			[]string{"go.etcd.io/etcd/client", "go.etcd.io/etcd/api", "google.golang.org/grpc", "go.uber.org/zap", "golang.org/x/sync", "github.com/cenkalti/backoff/v5"}},
 		{"hook", []string{"dcs", "rewind", "rewind/pg", "rewind/pgcontrol", "rewind/journal", "rewind/postmaster"},
 			[]string{"go.uber.org/zap", "golang.org/x/sync", "golang.org/x/sys", "github.com/cenkalti/backoff/v5"}},
+		{"hook/patroni", nil, nil},
 		{"hook/patroniconf", []string{"rewind/pg"}, []string{"go.yaml.in/yaml/v3"}},
-		{"cmd/failback-hook", []string{"dcs", "hook", "hook/patroniconf", "rewind", "rewind/pg", "rewind/source"},
+		{"cmd/failback-hook", []string{"dcs", "hook", "hook/patroni", "hook/patroniconf", "rewind", "rewind/pg", "rewind/source"},
 			[]string{"github.com/urfave/cli/v2", "go.uber.org/zap", "go.yaml.in/yaml/v3", "github.com/dustin/go-humanize",
 				"github.com/schollz/progressbar/v3", "golang.org/x/term", "golang.org/x/sys", "github.com/coreos/go-systemd/v22/daemon", "github.com/prometheus/client_golang"}},
 	}

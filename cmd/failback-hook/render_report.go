@@ -20,6 +20,8 @@ func renderReport(w io.Writer, r *hook.Report) {
 	p.line("")
 	if r.Plan != nil {
 		p.field("strategy", string(r.Plan.Strategy)+": "+r.Plan.Reason)
+	}
+	if r.Plan != nil && r.Outcome != hook.OutcomeReinitialized { // then another process did the work
 		p.field("fetched", fetched(r.FetchedBytes, r.FetchedWALBytes, r.DatabaseBytes))
 	}
 	if s := r.Salvaged; s != nil {
@@ -50,6 +52,8 @@ func headline(r *hook.Report) string {
 		return fmt.Sprintf("%s is back in %s and streams from %s.", r.Member, r.Scope, r.Leader)
 	case hook.OutcomeConfigured:
 		return fmt.Sprintf("%s is back in %s and streams from %s; nothing had to be copied.", r.Member, r.Scope, r.Leader)
+	case hook.OutcomeReinitialized:
+		return fmt.Sprintf("%s was brought back into %s by its manager and streams from %s.", r.Member, r.Scope, r.Leader)
 	case hook.OutcomeNothing:
 		return fmt.Sprintf("Nothing to do: %s already streams from the leader of %s.", r.Member, r.Scope)
 	}

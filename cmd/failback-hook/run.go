@@ -86,7 +86,7 @@ func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration,
 	r, closer, err := p.connect(ctx, connectRequest{
 		salvageDir: salvageDir, stateDir: records,
 		settings: &conf.settings, version: buildVersion().Version, log: log, patient: !dry && conf.settings.Wait > 0,
-		pause:   !dry && c.Bool("pause"),
+		pause: !dry && c.Bool("pause"), handover: c.Command.Name == replicaCommand,
 		onEvent: shown.event, onStep: shown.step, onWait: shown.wait,
 	})
 	if err != nil {

@@ -63,6 +63,13 @@ type settings struct {
 	Agent struct {
 		Interval, DownAfter, StuckAfter, FenceAfter time.Duration
 	}
+	Patroni struct {
+		RESTURL            string
+		Username, Password string
+		CACert, Cert, Key  string
+		InsecureSkipVerify bool
+		KeepFailed         string
+	}
 	Log struct {
 		Level, Format, File string
 	}

@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/hook"
+	"github.com/failback-hook/failback-hook/hook/patroni"
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/source"
 )
@@ -31,6 +33,7 @@ func (c *configuration) check() error {
 			hint: "no configuration file was read: name one with --config, or write " + defaultConfigFile + "; failback-hook --help has an example"}
 	}
 	s := &c.settings
+	errs = append(errs, s.checkPatroni()...)
 	if s.Etcd.Password != "" && s.Etcd.PasswordFile != "" {
 		errs = append(errs, fmt.Errorf("etcd.password (%s) and etcd.password_file (%s) are both set",
 			c.origin["etcd.password"], c.origin["etcd.password_file"]))
@@ -42,6 +45,28 @@ func (c *configuration) check() error {
 		return &inputError{err: err}
 	}
 	return nil
+}
+
+// checkPatroni says what is wrong with the settings for Patroni.
+func (s *settings) checkPatroni() (errs []error) {
+	if (s.Patroni.Username == "") != (s.Patroni.Password == "") {
+		errs = append(errs, errors.New("patroni.username and patroni.password are needed together"))
+	}
+	if (s.Patroni.Cert == "") != (s.Patroni.Key == "") {
+		errs = append(errs, errors.New("patroni.cert and patroni.key are needed together"))
+	}
+	if s.Patroni.KeepFailed != "" && !filepath.IsAbs(s.Patroni.KeepFailed) {
+		errs = append(errs, fmt.Errorf("patroni.keep_failed: %q is not an absolute path", s.Patroni.KeepFailed))
+	}
+	return errs
+}
+
+// manager is how Patroni on this node is asked.
+func (s *settings) manager() patroni.Client {
+	return patroni.Client{
+		URL: s.Patroni.RESTURL, Username: s.Patroni.Username, Password: s.Patroni.Password,
+		CAFile: s.Patroni.CACert, CertFile: s.Patroni.Cert, KeyFile: s.Patroni.Key, InsecureSkipVerify: s.Patroni.InsecureSkipVerify,
+	}
 }
 
 // checkParts lets the packages that use the values look at them, and says of

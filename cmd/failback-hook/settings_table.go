@@ -4,7 +4,7 @@ import "slices"
 
 // settingTable returns every setting, in the order in which they are shown.
 func settingTable() []setting {
-	return slices.Concat(clusterSettings(), etcdSettings(), serverSettings(), workSettings())
+	return slices.Concat(clusterSettings(), etcdSettings(), patroniSettings(), serverSettings(), workSettings())
 }
 
 func clusterSettings() []setting {
@@ -58,6 +58,27 @@ func etcdSettings() []setting {
 	}
 }
 
+func patroniSettings() []setting {
+	return []setting{
+		{key: "patroni.rest_url", field: func(s *settings) any { return &s.Patroni.RESTURL },
+			help: "address of this node's Patroni, for control: patroni; that of its member key when empty"},
+		{key: "patroni.username", field: func(s *settings) any { return &s.Patroni.Username },
+			help: "user of restapi.authentication"},
+		{key: "patroni.password", field: func(s *settings) any { return &s.Patroni.Password }, secret: true,
+			help: "password of that user"},
+		{key: "patroni.cacert", field: func(s *settings) any { return &s.Patroni.CACert },
+			help: "file with the CA certificates that Patroni's certificate is checked against"},
+		{key: "patroni.cert", field: func(s *settings) any { return &s.Patroni.Cert },
+			help: "file with the client certificate for Patroni"},
+		{key: "patroni.key", field: func(s *settings) any { return &s.Patroni.Key },
+			help: "file with the key of that certificate"},
+		{key: "patroni.insecure_skip_verify", field: func(s *settings) any { return &s.Patroni.InsecureSkipVerify }, def: "false",
+			help: "do not check Patroni's certificate"},
+		{key: "patroni.keep_failed", field: func(s *settings) any { return &s.Patroni.KeepFailed },
+			help: "create-replica: where a data directory goes that could not be rewound, before Patroni removes it"},
+	}
+}
+
 func serverSettings() []setting {
 	return []setting{
 		{key: "postgresql.data_dir", flagName: "data-dir", short: []string{"D", "pgdata"},
@@ -69,8 +90,8 @@ func serverSettings() []setting {
 		{key: "postgresql.config_file", flagName: "pg-config-file", field: func(s *settings) any { return &s.PostgreSQL.ConfigFile },
 			help: "postgresql.conf, where it lies outside of the data directory"},
 		{key: "postgresql.control", flagName: "control", field: func(s *settings) any { return &s.PostgreSQL.Control }, def: "pg_ctl",
-			oneOf: []string{"pg_ctl", "command", "none"},
-			help:  "who stops and starts the server: pg_ctl, command, none"},
+			oneOf: []string{"pg_ctl", "command", "none", "patroni"},
+			help:  "who stops and starts the server: pg_ctl, command, none; patroni: asked to, while it is alive and not paused"},
 		{key: "postgresql.stop_command", flagName: "stop-command", field: func(s *settings) any { return &s.PostgreSQL.StopCommand },
 			help: "shell command that stops the server, for control: command"},
 		{key: "postgresql.start_command", flagName: "start-command", field: func(s *settings) any { return &s.PostgreSQL.StartCommand },

@@ -43,11 +43,11 @@ func TestRefusals(t *testing.T) {
 		prepare: func(*testing.T, *scene) []string { return []string{"--control", "none"} },
 	}, false)
 	refuse(t, s, refusal{
-		name: "the server runs under a manager", code: 23, says: []string{"manager is in charge", "not paused"}, hint: "patronictl pause --wait " + scope,
+		name: "the server runs under a manager", code: 23, says: []string{"manager is in charge", "not paused"}, hint: "failback-hook --pause",
 		prepare: func(*testing.T, *scene) []string { return nil },
 	}, false)
 	refuse(t, s, refusal{
-		name: "the server runs under its manager", code: 23, says: []string{"manager is in charge"}, hint: "patronictl pause",
+		name: "the server runs under its manager", code: 23, says: []string{"manager is in charge"}, hint: "failback-hook --pause",
 		prepare: func(*testing.T, *scene) []string { return nil },
 	}, false)
 	if !s.old.Running() {

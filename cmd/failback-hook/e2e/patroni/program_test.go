@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,7 +86,17 @@ func (r *job) kill(t *testing.T, sig syscall.Signal) {
 // says waits until the program has written something to standard error.
 func (r *job) says(t *testing.T, text string) {
 	t.Helper()
-	until(t, "the program to say "+text, func() bool { return strings.Contains(r.stderr.String(), text) })
+	for deadline := time.Now().Add(patience); !strings.Contains(r.stderr.String(), text); time.Sleep(20 * time.Millisecond) {
+		if gone := syscall.Kill(r.cmd.Process.Pid, 0) != nil || zombie(r.cmd.Process.Pid); gone || time.Now().After(deadline) {
+			t.Fatalf("it never said %q:\n%s\n%s", text, r.stdout.String(), r.stderr.String())
+		}
+	}
+}
+
+// zombie tells whether a process has ended and nobody has waited for it.
+func zombie(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || strings.Contains(string(b), ") Z ")
 }
 
 // outcome is that of a run with --output json.
