@@ -100,6 +100,18 @@ func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessa
 	if err := checkTarget(o.target); err != nil {
 		return false, err
 	}
+	if o.dryRun { // it reads, and takes no lock
+		return d.rewindFrom(ctx, o, m, &e)
+	}
+	err = d.locked(ctx, m, &e, func(ctx context.Context) (err error) {
+		needed, err = d.rewindFrom(ctx, o, m, &e)
+		return err
+	})
+	return needed, err
+}
+
+// rewindFrom opens the source, plans and applies.
+func (d *rewindDoor) rewindFrom(ctx context.Context, o rewindOptions, m *rewindMessages, e *rewind.Engine) (needed bool, err error) {
 	if o.restoreWAL {
 		if e.Options.RestoreCommand, err = d.restoreCommand(ctx, o); err != nil {
 			return false, err
@@ -132,7 +144,7 @@ func (d *rewindDoor) rewind(ctx context.Context, o rewindOptions, m *rewindMessa
 		e.Options.Standby = &rewind.Standby{Conninfo: conninfo, ConninfoOnly: true}
 	}
 	if _, err = e.Apply(ctx, p); err != nil {
-		d.giveBack(ctx, &e, m)
+		d.giveBack(ctx, e, m)
 	}
 	return needed, err
 }

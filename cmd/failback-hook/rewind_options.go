@@ -121,6 +121,9 @@ After an error the target is given back as it was. A run that was killed leaves 
 directory that no server can start on; the same command again finishes it, and
 "failback-hook undo -D DIRECTORY" gives it back.
 
+With FAILBACK_HOOK_CONFIG in the environment, the name of a configuration file of
+failback-hook, the lock of the cluster in etcd is waited for and held.
+
 One option is not pg_rewind's:
       --no-undo                  save nothing of what is overwritten; takes less room,
                                  and an error then leaves the target as a kill does

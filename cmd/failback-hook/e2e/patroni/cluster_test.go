@@ -244,7 +244,12 @@ func (n *node) crash(t *testing.T) {
 // ctl runs patronictl, which must succeed.
 func (c *cluster) ctl(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(c.release.path("patronictl"), append([]string{"-c", c.nodes[0].configFile()}, args...)...)
+	return c.ctlFrom(t, c.nodes[0], args...)
+}
+
+func (c *cluster) ctlFrom(t *testing.T, n *node, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(c.release.path("patronictl"), append([]string{"-c", n.configFile()}, args...)...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + c.dir, "LC_ALL=C.UTF-8"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -5,9 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/failback-hook/failback-hook/dcs"
 )
 
 // TestInPlaceOfPgRewind: Patroni rewinds a former leader with our program, found
@@ -19,19 +22,52 @@ func TestInPlaceOfPgRewind(t *testing.T) {
 		for _, n := range c.nodes {
 			n.linkPrograms(t)
 			n.configure(t, n.example(t, pgRewindPiece(r)))
+			n.configureOwn(t, n.example(t, "by-hand/failback-hook.yml"))
+			n.env = []string{"FAILBACK_HOOK_CONFIG=" + n.ownConfig()}
 		}
 		c.up(t)
 		c.loseLeader(t, old, successor)
+		lock := c.lock(t)
 		old.start(t)
+		c.await(t, "the rewind to be kept waiting by the lock", func(dcs.Topology) bool {
+			return processOf("pg_rewind", "-D", old.Dir)
+		})
+		if old.Running() {
+			t.Error("the server runs during the rewind")
+		}
+		if err := lock.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		c.follows(t, old, successor)
 		log := tail(old.patroni.log, 1<<20)
 		if !strings.Contains(log, "pg_rewind") || !strings.Contains(log, "Done!") {
 			t.Errorf("Patroni's log does not show that our program ran:\n%s", log)
 		}
+		if !strings.Contains(log, "waiting for the lock") {
+			t.Errorf("it did not wait for the lock:\n%s", tail(old.patroni.log, 80))
+		}
+		if keys := c.ownKeys(t); len(keys) != 0 {
+			t.Errorf("keys left in etcd: %s", keys)
+		}
 		if _, err := os.Stat(filepath.Join(old.Dir, "failback_hook.journal")); err == nil {
 			t.Error("the journal is still there")
 		}
 	})
+}
+
+// processOf tells whether a process has all these words in its arguments.
+func processOf(words ...string) bool {
+	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		args := strings.Split(string(b), "\x00")
+		if err == nil && !slices.ContainsFunc(words, func(w string) bool {
+			return !slices.ContainsFunc(args, func(a string) bool { return a == w || filepath.Base(a) == w })
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // pgRewindPiece is the example for a version of Patroni.
