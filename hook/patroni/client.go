@@ -18,13 +18,13 @@ import (
 // What can be wrong with a request, for errors.Is.
 var (
 	// ErrUnavailable: nobody answers at the address.
-	ErrUnavailable = errors.New("Patroni's REST interface cannot be reached")
+	ErrUnavailable = errors.New("the REST interface of Patroni cannot be reached")
 	// ErrAccess: it wants another user, password or certificate.
-	ErrAccess = errors.New("Patroni's REST interface refuses access")
+	ErrAccess = errors.New("the REST interface of Patroni refuses access")
 	// ErrRefused: it understood, and will not.
-	ErrRefused = errors.New("Patroni refuses")
+	ErrRefused = errors.New("refused by Patroni")
 	// ErrInProgress: it is at it already.
-	ErrInProgress = errors.New("Patroni is at it already")
+	ErrInProgress = errors.New("already in progress in Patroni")
 )
 
 // Bounds of a request: Patroni answers before it begins.

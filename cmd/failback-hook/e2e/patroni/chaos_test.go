@@ -50,8 +50,10 @@ func (c *cluster) leader(t *testing.T) *node {
 		for _, n := range c.nodes {
 			m, _ := top.Member(n.Name)
 			if top.Leader != nil && top.Leader.Name == n.Name && m.Role == dcs.RolePrimary && m.State == "running" && !m.CheckpointPending {
+				// A leader that has stepped down because etcd was away still has the key.
+				recovering, err := n.Value("SELECT pg_is_in_recovery()")
 				leader = n
-				return true
+				return err == nil && recovering == "f"
 			}
 		}
 		return false
