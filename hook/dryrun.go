@@ -62,7 +62,9 @@ func (r *run) showLocks(ctx context.Context) {
 
 // foresee warns of what Rejoin would stumble over after the plan.
 func (r *run) foresee(ctx context.Context) {
-	if err := r.mayStop(); err != nil {
+	if r.viaManager && managed(r.facts) {
+		r.warn("for real the manager of %s would be asked to do this, and would call its replica method", r.cfg.Name)
+	} else if err := r.mayStop(); err != nil {
 		r.warn("for real this would be refused now: %v", err)
 	}
 	if _, err := newServer(ctx, r.cfg, r.facts.Local.Major); err != nil {

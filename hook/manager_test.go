@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/failback-hook/failback-hook/dcs"
@@ -51,6 +52,10 @@ func TestReinitialize(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := managedStage(t)
+			if dry, err := s.hook.DryRun(t.Context()); err != nil || len(dry.Warnings) == 0 || !strings.Contains(dry.Warnings[0], "would be asked") {
+				t.Errorf("a dry run: %v, %v", err, dry.Warnings)
+			}
+			s.set(func() { s.did = nil })
 			test.arrange(s)
 			report, err := s.hook.Rejoin(t.Context())
 			if !errors.Is(err, test.err) || test.err == nil && err != nil {

@@ -50,7 +50,7 @@ func TestCallbacks(t *testing.T) {
 		c.follows(t, successor, old)
 		successor.idle(t)
 		if log := tail(successor.patroni.log, 1<<20); strings.Contains(log, "create-replica") && strings.Contains(log, "reinitialize") {
-			t.Errorf("a switchover was followed by a reinitialize:\n%s", tail(successor.patroni.log, 60))
+			t.Errorf("a switchover was followed by a reinitialize:\n%s", tail(old.patroni.log, 60))
 		}
 	})
 }
@@ -141,9 +141,10 @@ func TestReinit(t *testing.T) {
 		old.rewoundByMethod(t)
 
 		c.keptWhenItFails(t, old, successor)
-		c.reinit(t, successor)
-		c.follows(t, successor, old)
-		if log := tail(successor.patroni.log, 1<<20); !strings.Contains(log, "there is nothing to rewind") {
+		c.keptWhenCancelled(t, old, successor)
+		c.reinit(t, old)
+		c.follows(t, old, successor)
+		if log := tail(old.patroni.log, 1<<20); !strings.Contains(log, "there is nothing to rewind") {
 			t.Errorf("a healthy node was not left to basebackup:\n%s", tail(successor.patroni.log, 60))
 		}
 	})
@@ -171,8 +172,32 @@ func (c *cluster) keptWhenItFails(t *testing.T, leader, victim *node) {
 	c.reinit(t, victim)
 	c.follows(t, victim, leader)
 	leader.Must(t).Exec("GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO rewind_user")
-	kept, _ := filepath.Glob(filepath.Join(victim.dir, "failed", "*", "global", "pg_control"))
-	if len(kept) != 1 {
+	if kept := victim.kept(); len(kept) != 1 {
 		t.Errorf("kept are %q, want one data directory\n%s", kept, tail(victim.patroni.log, 60))
 	}
+}
+
+// kept are the data directories that the method has moved away.
+func (n *node) kept() []string {
+	kept, _ := filepath.Glob(filepath.Join(n.dir, "failed", "*", "global", "pg_control"))
+	return kept
+}
+
+// keptWhenCancelled: a second reinit ends the first one's method by SIGTERM, and
+// Patroni removes the directory then.
+func (c *cluster) keptWhenCancelled(t *testing.T, leader, victim *node) {
+	t.Helper()
+	c.loseLeader(t, leader, victim)
+	leader.start(t)
+	leader, victim = victim, leader // the one that died is to be made anew
+	c.stuck(t, victim)
+	lock := c.lock(t)
+	c.reinit(t, victim)
+	until(t, "the method to be at work", func() bool { return pidOf("create-replica", victim.ownConfig()) != 0 })
+	c.ctl(t, "reinit", scope, victim.Name, "--force")
+	until(t, "the directory to be moved away", func() bool { return len(victim.kept()) == 1 })
+	if err := lock.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.follows(t, victim, leader)
 }
