@@ -101,17 +101,9 @@ func (r *run) resumeCluster(ctx context.Context) {
 		end = r.paused.Resume
 	}
 	var done dcs.Resumed
-	err := r.step("resume", func() error {
-		next := r.patience.pauses.backOff()
-		for {
-			var err error
-			if done, err = end(ctx, diedHere); !errors.Is(err, dcs.ErrUnavailable) {
-				return err
-			}
-			if e := sleep(ctx, next.NextBackOff()); e != nil {
-				return err
-			}
-		}
+	err := r.step("resume", func() (err error) {
+		done, err = r.endPause(ctx, end)
+		return err
 	})
 	held := r.paused != nil
 	r.paused = nil
@@ -126,5 +118,22 @@ func (r *run) resumeCluster(ctx context.Context) {
 		r.warn("the cluster stays paused: somebody else has paused it")
 	case done == dcs.ResumedHeld:
 		r.warn("the cluster stays paused until the other run that needs it has ended")
+	}
+}
+
+// endPause tries for as long as etcd does not answer, and for as long as another
+// process holds the pause that may be dead: a host that is lost takes its hold
+// with it only when the lease ends.
+func (r *run) endPause(ctx context.Context, end func(context.Context, func(dcs.Owner) bool) (dcs.Resumed, error)) (dcs.Resumed, error) {
+	begun, next := time.Now(), r.patience.pauses.backOff()
+	for {
+		done, err := end(ctx, diedHere)
+		held := r.paused != nil && err == nil && done == dcs.ResumedHeld && time.Since(begun) < r.cfg.LockTTL+settle
+		if !held && !errors.Is(err, dcs.ErrUnavailable) {
+			return done, err
+		}
+		if sleep(ctx, next.NextBackOff()) != nil {
+			return done, err
+		}
 	}
 }

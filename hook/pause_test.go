@@ -17,6 +17,8 @@ import (
 type fakePauser struct {
 	s       *stage
 	foreign bool
+	// held is how often another process still holds the pause; nil for never.
+	held *int
 }
 
 func (p fakePauser) Pause(context.Context, dcs.PauseRequest) (Pause, error) {
@@ -30,6 +32,10 @@ func (p fakePauser) Foreign() bool { return p.foreign }
 func (p fakePauser) Resume(ctx context.Context, _ func(dcs.Owner) bool) (dcs.Resumed, error) {
 	if ctx.Err() != nil {
 		return "", errors.New("resumed with a context that has ended")
+	}
+	if p.held != nil && *p.held > 0 {
+		*p.held--
+		return dcs.ResumedHeld, nil
 	}
 	p.s.set(func() { p.s.managers(false) })
 	return dcs.ResumedNow, p.s.do("resume")
@@ -89,6 +95,22 @@ func TestPausedRun(t *testing.T) {
 				t.Errorf("it did %v, want %v; error %v, warnings %v", got, test.want, err, report.Warnings)
 			}
 		})
+	}
+}
+
+// TestPauseOutlivesItsHolder: the hold of a host that is lost ends with its lease,
+// and somebody has to be there then.
+func TestPauseOutlivesItsHolder(t *testing.T) {
+	s, held := newStage(t), 3
+	s.patient(time.Minute)
+	s.hook.Pauser = fakePauser{s: s, held: &held}
+	s.managers(false)
+	s.startServer(t)
+	s.on["apply"] = s.streams(2)
+	report, err := s.hook.Rejoin(t.Context())
+	must(t, err)
+	if held != 0 || s.count("resume") != 1 {
+		t.Errorf("the pause is still held %d times, and was ended %d times; warnings %v", held, s.count("resume"), report.Warnings)
 	}
 }
 
