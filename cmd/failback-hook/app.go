@@ -77,10 +77,10 @@ func (p *program) run(ctx context.Context) int {
 	var report *hook.Report
 	app := p.app(&output, &report)
 	args := p.args
-	if len(args) > 1 && args[1] == replicaCommand {
+	if at := slices.Index(args, replicaCommand); at > 0 {
 		var known []string
-		known, p.ignored = replicaArgs(args[2:])
-		args = slices.Concat(args[:2], known)
+		known, p.ignored = replicaArgs(args[at+1:])
+		args = slices.Concat(args[:at+1], known)
 	}
 	err := app.RunContext(ctx, args)
 	row := exitFor(ctx, err)
