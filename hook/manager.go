@@ -13,6 +13,9 @@ import (
 	"github.com/failback-hook/failback-hook/rewind"
 )
 
+// errManagerCame: the manager was away when the lock was taken, and is there now.
+var errManagerCame = errors.New("the cluster's manager has come, and is to be asked")
+
 // managerPoll is how often is looked how far the manager is.
 const managerPoll = time.Second
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
 	"github.com/failback-hook/failback-hook/rewind"
@@ -69,6 +70,36 @@ func TestReinitialize(t *testing.T) {
 			}
 			if !s.running() {
 				t.Error("the server was stopped by us")
+			}
+		})
+	}
+}
+
+// TestManagerComes: the callback of a Patroni that has just been started comes
+// before its member key.
+func TestManagerComes(t *testing.T) {
+	for _, test := range []struct {
+		when string
+		want []string
+	}{
+		{"topology", []string{"plan", "reinitialize"}}, // before the second look
+		{"lock", []string{"lock", "release", "plan", "reinitialize"}},
+	} {
+		t.Run(test.when, func(t *testing.T) {
+			t.Parallel()
+			s := managedStage(t)
+			s.patient(time.Minute)
+			me := s.facts.Topology.Members[2]
+			s.facts.Topology.Members[2] = dcs.Member{Name: "n9"}
+			s.on[test.when] = func() {
+				if s.count("topology") != 1 {
+					s.set(func() { s.facts.Topology.Members[2] = me })
+				}
+			}
+			s.on["reinitialize"] = s.streams(2)
+			report, err := s.hook.Rejoin(t.Context())
+			if got := s.seen(); err != nil || !slices.Equal(got, test.want) || report.Outcome != OutcomeReinitialized {
+				t.Errorf("did %v, %v, want %v", got, err, test.want)
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func passing() []struct {
 		kind obstacle
 		errs []error
 	}{
-		{obstacleTerm, []error{dcs.ErrLockLost, dcs.ErrLeaderChanged, rewind.ErrSourceChanged}},
+		{obstacleTerm, []error{dcs.ErrLockLost, dcs.ErrLeaderChanged, rewind.ErrSourceChanged, errManagerCame}},
 		{obstacleEtcd, []error{dcs.ErrUnavailable}},
 		{obstacleLocked, []error{dcs.ErrLocked}},
 		{obstacleNoLeader, []error{ErrNoLeader, ErrUnknownLeader}},

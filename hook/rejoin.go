@@ -89,6 +89,13 @@ func (r *run) attempt(ctx context.Context) error {
 			return err
 		}
 	}
+	// A manager that has just been started calls back before it has told etcd
+	// that it is there.
+	if d.Verb == VerbRejoin && r.viaManager && r.facts.Local.Running && !managed(r.facts) {
+		if d, err = r.lookAs(ctx, "look for the manager"); err != nil {
+			return err
+		}
+	}
 	switch d.Verb {
 	case VerbNothing:
 		return r.leave(ctx)
@@ -272,6 +279,9 @@ func (r *run) underLock(ctx context.Context, lock Lock, leader dcs.Leader) (err 
 	case VerbRejoin:
 	default:
 		return d.error()
+	}
+	if r.viaManager && r.paused == nil && managed(r.facts) {
+		return fmt.Errorf("look again: %w", errManagerCame)
 	}
 	if err := r.mayStop(); err != nil { // started, or no longer paused, since the first look
 		return err
