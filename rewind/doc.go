@@ -94,12 +94,16 @@
 // Engine on it plans again, from the control file and the WAL that were kept,
 // adds everything that the journal names, and finishes, against the same
 // source or a later one. After step 6: a finished directory with some files of
-// the journal left, which the next call removes.
+// the journal left, which the next call removes. A run that continues another one
+// syncs whole file systems: what that one had written may be in memory only, and
+// is found done.
 //
 // Undo goes the other way, from any of these states, after an error or a kill,
 // and after step 6 until a server has been started: the directory becomes what
 // it was before the first of the runs, byte for byte. It needs no source. An undo
 // that is interrupted has to be finished before anything else (ErrUndoBegun).
+// Before the tidying up of a finished run begins the journal notes that it cannot
+// be taken back any more, so that no undo finds a part of what it needs.
 // A run with Options.NoUndo saves nothing, and can only be finished.
 //
 // # What is lost
