@@ -111,7 +111,7 @@ const (
 
 // run fetches what was queued.
 func (f *fetcher) run(ctx context.Context) error {
-	s := &saver{w: f.a.w, batches: f.batches()}
+	s := &saver{w: f.a.w, batches: f.batches(), ordered: f.a.engine.workers() == 1}
 	g, both := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.run(both) })
 	g.Go(func() error { return f.fetch(both, s) })
@@ -158,6 +158,9 @@ func (f *fetcher) batch(ctx context.Context, s *saver, b *batch) (err error) {
 	ranges := make([]Range, len(pieces))
 	for i, p := range pieces {
 		ranges[i] = p.Range
+	}
+	if err := s.begin(b); err != nil {
+		return err
 	}
 	w := &pieceWriter{f: f}
 	defer closing(&err, w.close)
