@@ -103,7 +103,8 @@ func (p *program) watch(c *cli.Context, conf *configuration, s *service) (next *
 	shown := p.newProgress(false, log)
 	defer shown.close()
 	h, etcd, err := connectHook(c.Context, connectRequest{
-		salvageDir: p.salvageDir(&conf.settings, log), settings: &conf.settings, version: buildVersion().Version, log: log, patient: true,
+		salvageDir: p.salvageDir(&conf.settings, log), stateDir: p.recordsDir(&conf.settings, log),
+		settings: &conf.settings, version: buildVersion().Version, log: log, patient: true,
 		onEvent: shown.event, onStep: shown.step, onWait: shown.wait,
 	})
 	if err != nil {
