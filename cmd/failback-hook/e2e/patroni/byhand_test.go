@@ -67,7 +67,7 @@ func (c *cluster) interrupted(t *testing.T, n *node) {
 		before := c.revision(t)
 		lock := c.lock(t)
 		job := n.begin(t, "--pause")
-		job.says(t, "waiting for the lock")
+		job.says(t, "waiting in the queue")
 		if top := c.topology(t); !top.Config.Paused || !allPaused(top) {
 			t.Errorf("the run waits, and not everybody has seen a pause: %+v", top)
 		}
@@ -113,7 +113,7 @@ func (c *cluster) killed(t *testing.T, n *node) {
 	t.Helper()
 	lock := c.lock(t)
 	job := n.begin(t, "--pause")
-	job.says(t, "waiting for the lock")
+	job.says(t, "waiting in the queue")
 	job.kill(t, syscall.SIGKILL)
 	if !c.topology(t).Config.Paused {
 		t.Fatal("the pause is gone with its process")

@@ -27,6 +27,7 @@ func (n *node) example(t *testing.T, name string) object {
 	text := strings.NewReplacer(
 		"/usr/bin/failback-hook", os.Getenv(programEnv),
 		"/etc/failback-hook/failback-hook.yml", n.ownConfig(),
+		"/etc/patroni/config.yml", n.configFile(),
 		"/usr/local/lib/failback-hook/bin", filepath.Join(n.dir, "bin"),
 		"/var/lib/postgresql/failed", filepath.Join(n.dir, "failed"),
 	).Replace(string(b))

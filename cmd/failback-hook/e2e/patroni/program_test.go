@@ -165,7 +165,9 @@ func (c *cluster) ownKeys(t *testing.T) []string {
 	}
 	var keys []string
 	for _, kv := range resp.Kvs {
-		keys = append(keys, string(kv.Key))
+		if key := string(kv.Key); !strings.HasPrefix(key, "/failback/"+scope+"/history/") { // records stay
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }
