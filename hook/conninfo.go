@@ -87,7 +87,7 @@ func onlyLogin(ci pg.Conninfo) pg.Conninfo {
 func atMember(ci pg.Conninfo, m dcs.Member) pg.Conninfo {
 	ci = with(ci, "host", m.Host)
 	if m.Port == 0 {
-		return with(ci, "port", "5432")
+		return with(ci, "port", defaultPort)
 	}
 	return with(ci, "port", strconv.Itoa(int(m.Port)))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/failback-hook/failback-hook/rewind"
 	"github.com/failback-hook/failback-hook/rewind/pg"
@@ -59,9 +58,10 @@ func address(ci pg.Conninfo) string {
 	host, _ := ci.Get("host")
 	port, ok := ci.Get("port")
 	if !ok || port == "" {
-		port = strconv.Itoa(defaultPort)
+		port = defaultPort
 	}
 	return host + " " + port
 }
 
-const defaultPort = 5432
+// defaultPort is libpq's.
+const defaultPort = "5432"

@@ -82,7 +82,7 @@ func (r *run) awaitManager(ctx context.Context) error {
 		switch {
 		case errors.Is(err, rewind.ErrSourcePrivilege), errors.Is(err, rewind.ErrSourceAuth):
 			return fmt.Errorf("%w: the leader does not tell: %w", ErrNotStreaming, err)
-		case err == nil && streams && seen.State == stateStreaming:
+		case err == nil && streams && seen.State == StateStreaming:
 			seen.After = time.Since(begun)
 			r.report.Streaming, r.report.Leader = &seen, leader.Name
 			return nil

@@ -97,7 +97,7 @@ func (r realServer) Upstream(ctx context.Context, name string) (Upstream, error)
 		return Upstream{}, err
 	}
 	s, ok, err := r.Streaming(ctx, name)
-	return Upstream{SystemID: r.id, InRecovery: recovering == "t", Timeline: 2, Streaming: ok && s.State == stateStreaming}, err
+	return Upstream{SystemID: r.id, InRecovery: recovering == "t", Timeline: 2, Streaming: ok && s.State == StateStreaming}, err
 }
 
 func (r realServer) Streaming(_ context.Context, name string) (Streaming, bool, error) {

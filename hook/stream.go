@@ -20,9 +20,9 @@ const (
 	slotPoll   = 2 * time.Second
 )
 
-// stateStreaming is the walsender state of a standby that has caught up
+// StateStreaming is the walsender state of a standby that has caught up
 // (pg_stat_replication).
-const stateStreaming = "streaming"
+const StateStreaming = "streaming"
 
 // mayComeByItself: a standby that runs and does not stream may have been
 // started a second ago, as every standby is when its manager calls us.
@@ -99,7 +99,7 @@ func (r *run) watchStreaming(ctx context.Context, m dcs.Member, also func(contex
 			if err != nil {
 				return err
 			}
-			if ok && st.State == stateStreaming && (st.Timeline == 0 || st.Timeline >= r.facts.Upstream.Timeline) {
+			if ok && st.State == StateStreaming && (st.Timeline == 0 || st.Timeline >= r.facts.Upstream.Timeline) {
 				found = st
 				return nil
 			}

@@ -240,7 +240,7 @@ func (s server) Upstream(ctx context.Context, applicationName string) (hook.Upst
 	if err != nil {
 		return hook.Upstream{}, err
 	}
-	up.Streaming = ok && seen.State == stateStreaming
+	up.Streaming = ok && seen.State == hook.StateStreaming
 	return up, nil
 }
 
@@ -264,9 +264,6 @@ func (s server) DatabaseNames(ctx context.Context, databases []pg.Oid) (map[pg.O
 	return names, err
 }
 
-// stateStreaming is the walsender's state that counts.
-const stateStreaming = "streaming"
-
 // Streaming finds the walsender of that name; of several, one that streams.
 // The timeline is the server's own: a walsender of a primary has no other.
 func (s server) Streaming(ctx context.Context, applicationName string) (hook.Streaming, bool, error) {
@@ -285,10 +282,10 @@ func (s server) Streaming(ctx context.Context, applicationName string) (hook.Str
 				Advice: "as a superuser on the leader: GRANT pg_read_all_stats TO the user of source.conninfo",
 			}
 		}
-		if standby.State == stateStreaming && !standby.Follows {
+		if standby.State == hook.StateStreaming && !standby.Follows {
 			standby.State = "on another history"
 		}
-		if found == nil || standby.State == stateStreaming {
+		if found == nil || standby.State == hook.StateStreaming {
 			found = &standby
 		}
 	}

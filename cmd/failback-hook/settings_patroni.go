@@ -83,6 +83,8 @@ func settingGroups() [][]string {
 		{"etcd.username", "etcd.password", "etcd.password_file"},
 		{"etcd.cert", "etcd.key"},
 		{"source.conninfo", "source.privileged_conninfo"},
+		{"patroni.username", "patroni.password"},
+		{"patroni.cert", "patroni.key"},
 	}
 }
 
@@ -113,9 +115,42 @@ func patroniBelow(own *configuration, src sources) (*patroniLayer, error) {
 		}
 		layer.findBySRV(read.SRV, lookup)
 	}
+	layer.addREST(read, own.settings.PatroniConfig)
 	layer.settings = slices.DeleteFunc(layer.settings, func(s patroniconf.Setting) bool { return own.decides(s.Key) })
 	layer.endpoints = slices.ContainsFunc(layer.settings, func(s patroniconf.Setting) bool { return s.Key == "etcd.endpoints" })
 	return layer, nil
+}
+
+// addREST takes how Patroni itself is called. What is wrong there is told and no more:
+// only a rejoin through Patroni needs it.
+func (l *patroniLayer) addREST(read *patroniconf.Config, from string) {
+	rest, err := read.REST()
+	if err != nil {
+		l.warnings = append(l.warnings, fmt.Sprintf("how to call Patroni's REST interface is not known: %v", err))
+		return
+	}
+	if rest.KeyPassword != "" {
+		l.warnings = append(l.warnings, "a key with a password cannot be used to call Patroni's REST interface")
+		rest.Cert, rest.Key = "", ""
+	}
+	insecure := ""
+	if rest.Insecure {
+		insecure = "true"
+	}
+	for _, s := range []patroniconf.Setting{
+		{Key: "patroni.rest_url", Text: rest.URL},
+		{Key: "patroni.username", Text: rest.Username},
+		{Key: "patroni.password", Text: rest.Password},
+		{Key: "patroni.cacert", Text: rest.CACert},
+		{Key: "patroni.cert", Text: rest.Cert},
+		{Key: "patroni.key", Text: rest.Key},
+		{Key: "patroni.insecure_skip_verify", Text: insecure},
+	} {
+		if s.Text != "" {
+			s.From = from
+			l.settings = append(l.settings, s)
+		}
+	}
 }
 
 // given tells whether a setting is in this program's own configuration.

@@ -34,6 +34,8 @@ postgresql:
     rewind: {username: rw, password: topsecret}
     replication: {username: rep, password: topsecret}
   recovery_conf: {restore_command: get %f %p}
+restapi: {connect_address: "10.0.0.1:8008", authentication: {username: admin, password: topsecret}}
+ctl: {insecure: true}
 `
 
 func TestPatroniLayer(t *testing.T) {
@@ -77,6 +79,10 @@ func TestPatroniLayer(t *testing.T) {
 		{"login", sources{}, "source.conninfo", "user=rw password=***", file + ":16"},
 		{"login for streaming", sources{}, "replication.conninfo",
 			"user=rep password=*** dbname=postgres sslmode=prefer gssencmode=prefer channel_binding=prefer", file + ":17"},
+		{"Patroni's address", sources{}, "patroni.rest_url", "http://10.0.0.1:8008", file},
+		{"login at Patroni", sources{}, "patroni.username", "admin", file},
+		{"its certificate", sources{}, "patroni.insecure_skip_verify", true, file},
+		{"our login at Patroni, not its password", sources{flags: m{"patroni-username": "u"}}, "patroni.password", "", "default"},
 		{"restore_command", sources{}, "postgresql.restore_command", "get %f %p", file + ":18"},
 	}
 	for _, tt := range tests {

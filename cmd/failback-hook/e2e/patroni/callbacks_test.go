@@ -15,8 +15,7 @@ func (c *cluster) configureCallbacks(t *testing.T) {
 	t.Helper()
 	for _, n := range c.nodes {
 		n.configure(t, n.example(t, "callbacks/patroni.yml"))
-		n.configureOwn(t, n.example(t, "callbacks/failback-hook.yml"),
-			object{"patroni": object{"username": restUser, "password": restPassword}})
+		n.configureOwn(t, n.example(t, "callbacks/failback-hook.yml"))
 	}
 }
 
