@@ -194,9 +194,20 @@ func (s *said) String() string {
 // untilSays waits until the program has printed something to standard error.
 func (r *running) untilSays(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !strings.Contains(r.stderr.String(), text); time.Sleep(5 * time.Millisecond) {
+	r.untilIn(t, &r.stderr, text)
+}
+
+// untilShows waits for the program's output to have the text in it.
+func (r *running) untilShows(t *testing.T, text string) {
+	t.Helper()
+	r.untilIn(t, &r.stdout, text)
+}
+
+func (r *running) untilIn(t *testing.T, out fmt.Stringer, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(out.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) || r.cmd.ProcessState != nil {
-			t.Fatalf("it never said %q:\n%s", text, r.stderr.String())
+			t.Fatalf("it never said %q:\n%s", text, out.String())
 		}
 	}
 }
