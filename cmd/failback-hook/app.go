@@ -32,8 +32,10 @@ type program struct {
 	takeHangup func(reload func()) (release func())
 	// firstPause is the pause after a callback's first try that came too early.
 	firstPause time.Duration
-	// ignored are options that Patroni passes to a replica method.
-	ignored []string
+	// ignored are options that Patroni passes to a replica method, connstring is how
+	// it says to reach a server with the data.
+	ignored    []string
+	connstring string
 }
 
 // rejoiner is what the commands need of *hook.Hook.
@@ -53,7 +55,9 @@ type connectRequest struct {
 	// handover: Patroni waits, and starts the server.
 	handover bool
 	// pause the cluster for the time of the work.
-	pause   bool
+	pause bool
+	// without stands in for an etcd that there is not; nil where there is one.
+	without *toldCluster
 	onEvent func(rewind.Event)
 	onStep  func(string)
 	onWait  func(hook.Waiting)
@@ -80,6 +84,7 @@ func (p *program) run(ctx context.Context) int {
 	if at := slices.Index(args, replicaCommand); at > 0 {
 		var known []string
 		known, p.ignored = replicaArgs(args[at+1:])
+		p.connstring = connstringOf(args[at+1:])
 		args = slices.Concat(args[:at+1], known)
 	}
 	err := app.RunContext(ctx, args)

@@ -168,7 +168,7 @@ func (p *program) retry(c *cli.Context, conf *configuration, log *zap.Logger) (*
 	ctx, cancel := conf.limited(c.Context)
 	defer cancel()
 	for pause := p.firstPause; ; pause = min(2*pause, longest) {
-		report, err := p.work(ctx, c, conf, log)
+		report, err := p.work(ctx, c, conf, log, nil)
 		switch {
 		case err == nil:
 			return report, nil

@@ -39,7 +39,9 @@ In patroni.yml, with basebackup for what is empty or cannot be rewound:
 
 Options of failback-hook are understood, those of the method's section too (name: n1 becomes
 --name=n1); what else Patroni passes is ignored. The leader is the one that etcd names, and
-not --connstring, which may be a replica's.
+not --connstring, which may be a replica's. Only where patroni_config names a Patroni that
+keeps its keys elsewhere (consul, zookeeper, kubernetes, etcd's v2 API) there is nobody else
+to ask: then the server of --connstring is taken, if it is a primary, and there is no lock.
 
 Exit code 0: the directory is a standby's, ready to be started. Otherwise it is as it was
 before, or in patroni.keep_failed, and Patroni goes on to its next method. When all methods
@@ -95,6 +97,14 @@ func (p *program) createReplica(c *cli.Context) (*hook.Report, error) {
 	if len(p.ignored) > 0 {
 		log.Debug("what Patroni passes and is not ours", zap.Strings("options", p.ignored))
 	}
+	without, err := conf.withoutEtcd(p.connstring)
+	if err != nil {
+		return nil, err
+	}
+	if without != nil {
+		log.Warn("Patroni's keys are not in an etcd v3: there is no lock, and the leader is the server that Patroni names",
+			zap.String("leader", without.topology.Leader.Name))
+	}
 	if err := conf.check(); err != nil {
 		return nil, err
 	}
@@ -109,7 +119,7 @@ func (p *program) createReplica(c *cli.Context) (*hook.Report, error) {
 		// method 10 seconds after it has told it to end.
 		s.OnFailure = hook.FailureKeep
 	}
-	report, err := p.work(ctx, c, conf, log)
+	report, err := p.work(ctx, c, conf, log, without)
 	if err != nil && aside != nil && !errors.Is(err, hook.ErrNotDiverged) {
 		err = aside.keep(ctx, err)
 	}

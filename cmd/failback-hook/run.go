@@ -47,7 +47,7 @@ func (p *program) root(c *cli.Context) (*hook.Report, error) {
 	}
 	ctx, cancel := conf.limited(c.Context)
 	defer cancel()
-	return p.work(ctx, c, conf, log)
+	return p.work(ctx, c, conf, log, nil)
 }
 
 // limited gives the whole run its time: connecting, waiting and all attempts.
@@ -68,8 +68,9 @@ func (p *program) configuration(c *cli.Context) (*configuration, error) {
 	})
 }
 
-// work is one run: connect, do it, print what came of it.
-func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration, log *zap.Logger) (_ *hook.Report, err error) {
+// work is one run: connect, do it, print what came of it. without is nil where there
+// is an etcd.
+func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration, log *zap.Logger, without *toldCluster) (_ *hook.Report, err error) {
 	defer func() {
 		// Errors of the drivers say "context canceled"; the reason is the cause.
 		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
@@ -86,7 +87,7 @@ func (p *program) work(ctx context.Context, c *cli.Context, conf *configuration,
 	r, closer, err := p.connect(ctx, connectRequest{
 		salvageDir: salvageDir, stateDir: records,
 		settings: &conf.settings, version: buildVersion().Version, log: log, patient: !dry && conf.settings.Wait > 0,
-		pause: !dry && c.Bool("pause"), handover: c.Command.Name == replicaCommand,
+		pause: !dry && c.Bool("pause"), handover: c.Command.Name == replicaCommand, without: without,
 		onEvent: shown.event, onStep: shown.step, onWait: shown.wait,
 	})
 	if err != nil {

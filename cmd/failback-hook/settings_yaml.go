@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/failback-hook/failback-hook/hook/patroniconf"
 )
 
 // maxConfigFile bounds the file that is read into memory.
@@ -37,7 +39,7 @@ func readYAML(file string, content []byte, into *settings, origin map[string]str
 	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, patroniconf.SafeError(err))
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: holds more than one YAML document", file)

@@ -31,6 +31,7 @@ func TestYAMLErrors(t *testing.T) {
 		{"merge key", "etcd:\n  <<: {cert: a}\n", "FILE:2: etcd.<<: unknown key"},
 		{"a list", "- a\n", "FILE:1: the file: want keys and values here"},
 		{"not YAML", "a: b: c\n", "FILE: yaml: "},
+		{"alias of nothing", "etcd:\n  password: *secret\n", "FILE: an alias stands for no anchor: text that begins with * has to be quoted"},
 		{"two documents", "scope: a\n---\nscope: b\n", "FILE: holds more than one YAML document"},
 	}
 	for _, tt := range tests {

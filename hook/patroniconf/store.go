@@ -43,7 +43,7 @@ func (e *StoreError) Unwrap() error { return ErrStore }
 // Hint says what is possible without an etcd v3.
 func (e *StoreError) Hint() string {
 	const without = "what needs no etcd still works: as Patroni's pg_rewind (postgresql.bin_name.pg_rewind, or in bin_dir before Patroni 3.0.3), " +
-		"failback-hook rewind, undo, and lost --source-conninfo 'host=…'"
+		"as its replica method (failback-hook create-replica), failback-hook rewind, undo, and lost --source-conninfo 'host=…'"
 	switch {
 	case e.Etcd3:
 		return "take the section " + e.Store + " out if it is not used, or set etcd.endpoints here; " + without

@@ -88,11 +88,11 @@ func (b *builder) document(content []byte) (*node, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("%s: %w", b.file, parseError(err))
+		return nil, fmt.Errorf("%s: %w", b.file, SafeError(err))
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", b.file, parseError(err))
+			return nil, fmt.Errorf("%s: %w", b.file, SafeError(err))
 		}
 		return nil, fmt.Errorf("%s: holds more than one YAML document", b.file)
 	}
@@ -106,9 +106,9 @@ func (b *builder) document(content []byte) (*node, error) {
 	return n, nil
 }
 
-// parseError keeps out of sight what may be a password that begins with "*": the
-// parser's message quotes the name of an alias.
-func parseError(err error) error {
+// SafeError keeps out of sight what may be a password that begins with "*": the
+// message of the YAML parser quotes the name of an alias.
+func SafeError(err error) error {
 	if strings.Contains(err.Error(), "unknown anchor") {
 		return errors.New("an alias stands for no anchor: text that begins with * has to be quoted")
 	}

@@ -138,7 +138,7 @@ func (c *cluster) startEtcd(t *testing.T) {
 		peer = c.etcd.cmd.Args[len(c.etcd.cmd.Args)-1]
 		peer = strings.TrimPrefix(peer, "--listen-peer-urls=http://")
 	}
-	cmd := exec.Command(c.release.path("etcd"), "--name=etcd", "--data-dir="+filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync",
+	cmd := exec.Command(c.release.path("etcd"), "--name=etcd", "--data-dir="+filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync", "--enable-v2=true",
 		"--listen-client-urls=http://"+c.address, "--advertise-client-urls=http://"+c.address,
 		"--initial-cluster=etcd=http://"+peer, "--initial-advertise-peer-urls=http://"+peer, "--listen-peer-urls=http://"+peer)
 	if c.release.major < 4 { // etcd 3.4 has no such option

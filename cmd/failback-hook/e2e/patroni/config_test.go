@@ -133,9 +133,13 @@ func (n *node) write(t *testing.T, name string, o object) {
 	}
 }
 
-// merge lays one object over another.
+// merge lays one object over another; a nil takes a key out.
 func merge(into, from object) {
 	for key, value := range from {
+		if value == nil {
+			delete(into, key)
+			continue
+		}
 		inner, ok := value.(object)
 		if was, isObject := into[key].(object); ok && isObject {
 			merge(was, inner)

@@ -47,7 +47,13 @@ func (o *output) String() string {
 // begin starts the program on a node, as a person would.
 func (n *node) begin(t *testing.T, args ...string) *job {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	return n.beginFor(t, patience, args...)
+}
+
+// beginFor is begin for a program that may run for so long.
+func (n *node) beginFor(t *testing.T, limit time.Duration, args ...string) *job {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	r := &job{cmd: exec.CommandContext(ctx, os.Getenv(programEnv), append([]string{"--config", n.ownConfig()}, args...)...)}
 	r.cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + n.dir, "XDG_STATE_HOME=" + filepath.Join(n.dir, "state"), "LC_ALL=C.UTF-8"}
