@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"path"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -118,5 +119,53 @@ func halt(t *testing.T, r *running, sig syscall.Signal) {
 	t.Helper()
 	if err := r.cmd.Process.Signal(sig); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSixNodes: an old primary and five standbys that had followed it come back at
+// once, two at a time. The first to hold a place is killed at work: its lease frees
+// the place, and it queues up again like the others.
+func TestSixNodes(t *testing.T) {
+	t.Parallel()
+	var nodes []*rewindtest.Node
+	s := newScene(t, rewindtest.Newest(t), rewindtest.Opts{
+		Seed: 233, Rows: 1000, KillOld: true,
+		Before: func(old, _ *rewindtest.Node) error { // they receive what node2 never does
+			for i := range 5 {
+				standby, err := old.CreateStandby(rewindtest.StandbyOptions{Name: "node" + strconv.Itoa(i+3)})
+				if err != nil {
+					return err
+				}
+				nodes = append(nodes, standby)
+			}
+			return nil
+		},
+	})
+	for _, n := range nodes { // their servers run, and no manager looks after them
+		closeWith(t, n)
+	}
+	s.lines = "lock: {limit: 2, ttl: 3s}\n"
+	begun := s.etcdState(t).revision
+	killed := s.start(t, s.old)
+	until(t, "the first node to take a place", func() bool { return len(s.holders(t, begun)) > 0 })
+	halt(t, killed, syscall.SIGKILL)
+	killed.wait(t)
+
+	nodes = append(nodes, s.old)
+	var runs []*running
+	for _, n := range nodes {
+		runs = append(runs, s.start(t, n, "--wait", "1m", "--settle-timeout", "1s", "--output", "json"))
+	}
+	for i, r := range runs {
+		if rep := r.wait(t).must(t, 0).report(t); rep.Outcome != "rejoined" {
+			t.Errorf("outcome of %s is %q", nodes[i].Name, rep.Outcome)
+		}
+	}
+	if max := s.mostHolders(t, begun); max != 2 {
+		t.Errorf("%d nodes held the lock at once, want 2", max)
+	}
+	s.noLocks(t)
+	for _, n := range nodes {
+		follows(t, n, s.leader)
 	}
 }
