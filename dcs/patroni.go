@@ -147,7 +147,7 @@ func parseConfig(value []byte) (Config, error) {
 			c.RestoreCommand = restoreCommand(postgresql)
 		}
 	}
-	c.StandbyCluster = isStandbyCluster(top["standby_cluster"])
+	c.StandbyCluster, c.Primary = parseStandbyCluster(top["standby_cluster"])
 	return c, nil
 }
 
@@ -168,23 +168,6 @@ func restoreCommand(postgresql map[string]json.RawMessage) string {
 		}
 	}
 	return ""
-}
-
-// isStandbyCluster applies Patroni's rule: an object that says where the
-// primary or its archive is.
-func isStandbyCluster(value json.RawMessage) bool {
-	section, err := object(value)
-	if err != nil {
-		return false
-	}
-	for _, key := range []string{"host", "port", "restore_command"} {
-		switch string(bytes.TrimSpace(section[key])) {
-		case "", "null", `""`, "0", "false":
-		default:
-			return true
-		}
-	}
-	return false
 }
 
 // truth reads a boolean as Patroni does, which takes the words of a

@@ -1,6 +1,9 @@
 package dcs
 
 import (
+	"net"
+	"strconv"
+
 	"github.com/failback-hook/failback-hook/rewind/pg"
 )
 
@@ -101,9 +104,21 @@ type Config struct {
 	// RestoreCommand is the manager's restore_command for all nodes; a shell
 	// command, which may hold a secret.
 	RestoreCommand string `json:"-"`
-	// StandbyCluster: this cluster follows a primary outside of it.
+	// StandbyCluster: this cluster follows a primary outside of it, or its archive.
 	StandbyCluster bool `json:"standby_cluster,omitempty"`
+	// Primary is where that primary is: one of these servers. Empty where only an
+	// archive is named, or what could not be connected to.
+	Primary []Address `json:"primary,omitempty"`
 }
+
+// Address is where a server listens.
+type Address struct {
+	Host string `json:"host"`
+	Port uint16 `json:"port"`
+}
+
+// String is "host:port", with brackets around an IPv6 address.
+func (a Address) String() string { return net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port))) }
 
 // Member finds a member by name.
 func (t Topology) Member(name string) (Member, bool) {

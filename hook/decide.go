@@ -16,8 +16,8 @@ import (
 // for a leader is no use where this node belongs to another cluster.
 //
 // The leader's server is asked only when etcd and the data directory have not
-// decided already: with no Upstream in the facts the answer may be VerbAsk,
-// with one it never is.
+// decided already: with no Upstream in the facts, and no Origin in a standby
+// cluster, the answer may be VerbAsk, with them it never is.
 func Decide(f Facts) Decision {
 	rules := []func(Facts) (Decision, bool){
 		refuseNameless,
@@ -74,14 +74,16 @@ func refuseLeader(f Facts) (Decision, bool) {
 	return refuse(ErrIsLeader, "the leader key of %s names %s", f.Topology.Scope, f.Name)
 }
 
-// refuseStandbyCluster: the leader there is a standby itself, and the primary
-// that its nodes would have to be rewound from is in no key of this etcd.
+// refuseStandbyCluster: the leader there is a standby itself. Its nodes are rewound
+// from the primary outside, as by Patroni, so that has to be known: a source that is
+// a standby may have diverged like the node.
 func refuseStandbyCluster(f Facts) (Decision, bool) {
-	if f.Topology.Config.StandbyCluster {
-		return refuse(ErrStandbyCluster, "the configuration of %s names a primary outside of it", f.Topology.Scope)
+	c := f.Topology.Config
+	if c.StandbyCluster && len(c.Primary) == 0 {
+		return refuse(ErrStandbyCluster, "the configuration of %s names no server of the primary outside of it", f.Topology.Scope)
 	}
-	if m, ok := leaderMember(f.Topology); ok && m.Role == dcs.RoleStandbyLeader {
-		return refuse(ErrStandbyCluster, "its leader %s follows a primary outside of %s", m.Name, f.Topology.Scope)
+	if m, ok := leaderMember(f.Topology); ok && m.Role == dcs.RoleStandbyLeader && !c.StandbyCluster {
+		return refuse(ErrStandbyCluster, "its leader %s follows a primary outside of %s, which the configuration does not name", m.Name, f.Topology.Scope)
 	}
 	return Decision{}, false
 }
@@ -120,8 +122,14 @@ func waitForAddress(f Facts) (Decision, bool) {
 // not decide: the server is asked next, and it knows better.
 func waitForPromotion(f Facts) (Decision, bool) {
 	m, _ := leaderMember(f.Topology)
+	standby := f.Topology.Config.StandbyCluster
 	switch m.Role {
-	case dcs.RolePrimary, dcs.RoleUnknown, "":
+	case dcs.RoleUnknown, "":
+	case dcs.RoleStandbyLeader: // of a standby cluster, or it was refused
+	case dcs.RolePrimary:
+		if standby {
+			return wait(ErrLeaderNotReady, "the leader %s is to become the leader of a standby cluster, and is a primary still", m.Name)
+		}
 	case dcs.RolePromoting, dcs.RoleReplica:
 		return wait(ErrLeaderNotReady, "%s holds the leader key and is being promoted (role %q)", m.Name, m.Role)
 	case dcs.RoleDemoted:
@@ -152,7 +160,7 @@ func waitForState(f Facts) (Decision, bool) {
 }
 
 func askUpstream(f Facts) (Decision, bool) {
-	if f.Upstream != nil {
+	if f.Upstream != nil && (f.Origin != nil || !f.Topology.Config.StandbyCluster) {
 		return Decision{}, false
 	}
 	m, _ := leaderMember(f.Topology)
@@ -160,11 +168,15 @@ func askUpstream(f Facts) (Decision, bool) {
 }
 
 func refuseOtherUpstream(f Facts) (Decision, bool) {
-	if f.Upstream.SystemID == f.Local.SystemID {
-		return Decision{}, false
+	if f.Upstream.SystemID != f.Local.SystemID {
+		return refuse(ErrSystemID, "the system identifier of the leader %s is %s, that of the data directory %s",
+			f.Topology.Leader.Name, f.Upstream.SystemID, f.Local.SystemID)
 	}
-	return refuse(ErrSystemID, "the system identifier of the leader %s is %s, that of the data directory %s",
-		f.Topology.Leader.Name, f.Upstream.SystemID, f.Local.SystemID)
+	if f.Origin != nil && f.Origin.SystemID != f.Local.SystemID {
+		return refuse(ErrSystemID, "the system identifier of the %s is %s, that of the data directory %s",
+			f.Origin.Member.Name, f.Origin.SystemID, f.Local.SystemID)
+	}
+	return Decision{}, false
 }
 
 // refuseItself: the leader's server is the one that runs here, and the member
@@ -172,7 +184,14 @@ func refuseOtherUpstream(f Facts) (Decision, bool) {
 // the directory, the port and the shared memory: no two servers have it alike.
 func refuseItself(f Facts) (Decision, bool) {
 	here, there := serverIdentity(f.Local.PIDFile), serverIdentity(f.Upstream.PIDFile)
-	if !f.Local.Running || here == "" || here != there {
+	if !f.Local.Running || here == "" {
+		return Decision{}, false
+	}
+	if f.Origin != nil && here == serverIdentity(f.Origin.PIDFile) {
+		return refuse(ErrIsLeader, "the server that runs on the data directory is the %s, which %s follows",
+			f.Origin.Member.Name, f.Topology.Scope)
+	}
+	if here != there {
 		return Decision{}, false
 	}
 	return refuse(ErrIsLeader, "the server that runs on the data directory is that of %s; is %s the right name for this node?",
@@ -185,8 +204,15 @@ func serverIdentity(pidFile string) string {
 	return strings.Join(lines[:min(len(lines), 7)], "\n")
 }
 
+// waitForRecovery: what a node is rewound from has to be a primary. The leader of a
+// standby cluster is none, and must not be.
 func waitForRecovery(f Facts) (Decision, bool) {
-	if !f.Upstream.InRecovery {
+	switch {
+	case f.Origin != nil && f.Origin.InRecovery:
+		return wait(ErrLeaderNotReady, "the %s is in recovery, and %s follows no other server that answers", f.Origin.Member.Name, f.Topology.Scope)
+	case f.Origin != nil && !f.Upstream.InRecovery:
+		return wait(ErrLeaderNotReady, "the server of %s, the leader of this standby cluster, is a primary", f.Topology.Leader.Name)
+	case f.Origin != nil || !f.Upstream.InRecovery:
 		return Decision{}, false
 	}
 	return wait(ErrLeaderNotReady, "the server of the leader %s is in recovery", f.Topology.Leader.Name)
@@ -227,7 +253,11 @@ func leaveCascading(f Facts) (Decision, bool) {
 // rejoin is what is left.
 func rejoin(f Facts) Decision {
 	m, _ := leaderMember(f.Topology)
-	return Decision{Verb: VerbRejoin, Source: m, Reason: whyRejoin(f, m.Name)}
+	d := Decision{Verb: VerbRejoin, Source: m, Reason: whyRejoin(f, m.Name)}
+	if f.Origin != nil {
+		d.Source, d.Follow = f.Origin.Member, &m
+	}
+	return d
 }
 
 func whyRejoin(f Facts, leader string) string {

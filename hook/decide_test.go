@@ -60,6 +60,14 @@ func runningStandby(f *Facts) {
 	f.Local.Running, f.Local.PID, f.Local.StandbySignal, f.Local.State = true, 99, true, "in archive recovery"
 }
 
+// standbyCluster makes n2 the leader of one.
+func standbyCluster(f *Facts) {
+	f.Topology.Config.StandbyCluster, f.Topology.Config.Primary = true, []dcs.Address{{Host: "10.9.0.1", Port: 5432}}
+	f.Topology.Members[0].Role = dcs.RoleStandbyLeader
+	f.Upstream.InRecovery = true
+	f.Origin = &Origin{Member: dcs.Member{Name: "primary at 10.9.0.1:5432", Host: "10.9.0.1", Port: 5432}, Upstream: Upstream{SystemID: 7, Timeline: 2}}
+}
+
 func streaming(f *Facts) { f.Upstream.Streaming = true }
 
 func notAsked(f *Facts) { f.Upstream = nil }
@@ -82,7 +90,14 @@ func TestDecide(t *testing.T) {
 		{"names differ in case", func(f *Facts) { f.Name = "N2" }, VerbRejoin, nil, "former primary"},
 
 		// What cannot pass by itself comes before what can.
-		{"standby cluster by configuration", func(f *Facts) { f.Topology.Config.StandbyCluster = true }, VerbRefuse, ErrStandbyCluster, "outside"},
+		{"standby cluster that names an archive alone", func(f *Facts) { f.Topology.Config.StandbyCluster = true }, VerbRefuse, ErrStandbyCluster, "outside"},
+		{"the primary outside, on this very directory", all(standbyCluster, func(f *Facts) {
+			f.Local.Running = true
+			f.Local.PIDFile = pidFileText(99, "/pgdata", time.Unix(1000, 0))
+			f.Origin.PIDFile = f.Local.PIDFile
+		}), VerbRefuse, ErrIsLeader, "primary at"},
+		{"the primary outside, of another system", all(standbyCluster, func(f *Facts) { f.Origin.SystemID = 8 }), VerbRefuse, ErrSystemID, "primary at"},
+		{"the leader of a standby cluster", all(standbyCluster, func(f *Facts) { f.Name = "n2" }), VerbRefuse, ErrIsLeader, ""},
 		{"standby cluster by configuration, without a leader", func(f *Facts) { f.Topology.Config.StandbyCluster, f.Topology.Leader = true, nil }, VerbRefuse, ErrStandbyCluster, ""},
 		{"standby leader whose checkpoint flag stays", all(leaderRole(dcs.RoleStandbyLeader), leader(func(m *dcs.Member) { m.CheckpointPending = true })), VerbRefuse, ErrStandbyCluster, "n2"},
 		{"another cluster by etcd", func(f *Facts) { f.Topology.SystemID = 8 }, VerbRefuse, ErrSystemID, "8"},
@@ -124,7 +139,14 @@ func TestDecide(t *testing.T) {
 		{"leader being cloned", leaderState("creating replica"), VerbWait, ErrLeaderNotReady, "creating replica"},
 		{"leader's server in recovery", func(f *Facts) { f.Upstream.InRecovery = true }, VerbWait, ErrLeaderNotReady, "recovery"},
 
+		{"the primary outside in recovery", all(standbyCluster, func(f *Facts) { f.Origin.InRecovery = true }), VerbWait, ErrLeaderNotReady, "primary at"},
+		{"the leader of a standby cluster is a primary", all(standbyCluster, func(f *Facts) { f.Upstream.InRecovery = false }), VerbWait, ErrLeaderNotReady, "is a primary"},
+		{"the leader of a standby cluster was a primary a moment ago", all(standbyCluster, leaderRole(dcs.RolePrimary)), VerbWait, ErrLeaderNotReady, "still"},
+		{"the leader of a standby cluster starts", all(standbyCluster, leaderState("starting")), VerbWait, ErrLeaderNotReady, "starting"},
+
 		// What is left to the server to say.
+		{"standby cluster, not asked yet", all(standbyCluster, notAsked, func(f *Facts) { f.Origin = nil }), VerbAsk, nil, ""},
+		{"standby cluster, the primary not asked yet", all(standbyCluster, func(f *Facts) { f.Origin = nil }), VerbAsk, nil, ""},
 		{"not asked yet", notAsked, VerbAsk, nil, "n2"},
 		{"not asked yet, role unknown", all(notAsked, leaderRole(dcs.RoleUnknown)), VerbAsk, nil, ""},
 		{"not asked yet, role absent", all(notAsked, leaderRole("")), VerbAsk, nil, ""},
@@ -136,12 +158,15 @@ func TestDecide(t *testing.T) {
 		{"not needed: this is the leader", all(notAsked, func(f *Facts) { f.Name = "n2" }), VerbRefuse, ErrIsLeader, ""},
 
 		// Nothing to do.
+		{"standby that streams from the leader of a standby cluster", all(standbyCluster, runningStandby, streaming), VerbNothing, nil, "n2"},
 		{"standby that streams", all(runningStandby, streaming), VerbNothing, nil, "n2"},
 		{"standby that streams, paused", all(runningStandby, streaming, func(f *Facts) { f.Topology.Config.Paused = true }), VerbNothing, nil, ""},
 		{"standby that follows another by its tag", all(runningStandby, me(dcs.Member{Timeline: 2, Tags: map[string]any{"replicatefrom": "n3"}})), VerbNothing, nil, "n3"},
 		{"standby that follows the archive by its tag", all(runningStandby, me(dcs.Member{Timeline: 2, Tags: map[string]any{"nostream": true}})), VerbNothing, nil, "archive"},
 
 		// Rejoin.
+		{"in a standby cluster", standbyCluster, VerbRejoin, nil, "a former primary"},
+		{"in a standby cluster whose leader's checkpoint flag stays", all(standbyCluster, leader(func(m *dcs.Member) { m.CheckpointPending = false })), VerbRejoin, nil, ""},
 		{"crashed primary", func(*Facts) {}, VerbRejoin, nil, "a former primary that was not shut down cleanly (control file: in production)"},
 		{"primary that was shut down", func(f *Facts) { f.Local.State = "shut down" }, VerbRejoin, nil, "a former primary that was shut down cleanly"},
 		{"primary that still runs", func(f *Facts) { f.Local.Running = true }, VerbRejoin, nil, "as a primary beside"},
@@ -177,8 +202,11 @@ func TestDecide(t *testing.T) {
 			if d.Reason == "" {
 				t.Error("no reason is given")
 			}
-			if hasSource := d.Source.Name == "n2"; hasSource != (d.Verb == VerbRejoin || d.Verb == VerbAsk) {
+			if hasSource := d.followed().Name == "n2"; hasSource != (d.Verb == VerbRejoin || d.Verb == VerbAsk) {
 				t.Errorf("source %q with verb %s", d.Source.Name, d.Verb)
+			}
+			if outside := d.Source.Name == "primary at 10.9.0.1:5432"; outside != (d.Verb == VerbRejoin && f.Origin != nil) {
+				t.Errorf("to be rewound from %q", d.Source.Name)
 			}
 			if stops := d.error() != nil; stops != (d.Verb == VerbWait || d.Verb == VerbRefuse) {
 				t.Errorf("error %v with verb %s", d.error(), d.Verb)

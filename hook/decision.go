@@ -33,6 +33,19 @@ type Facts struct {
 	Local    Local
 	// Upstream is nil as long as the leader's server has not been asked.
 	Upstream *Upstream
+	// Origin is the primary outside of a standby cluster; nil in any other, and as
+	// long as Upstream is.
+	Origin *Origin
+}
+
+// Origin is the primary that a standby cluster follows. Its nodes follow their own
+// leader, but what they have too much has to be compared with the primary.
+type Origin struct {
+	// Member is made of its address: no key of this etcd tells of it.
+	Member dcs.Member
+	// Upstream is what it said of itself; in recovery when no server of those that
+	// answered is a primary.
+	Upstream
 }
 
 // Decision is what is to be done and why.
@@ -45,6 +58,17 @@ type Decision struct {
 	// Source is the member to rewind from, or to ask; empty for other verbs
 	// than VerbRejoin and VerbAsk.
 	Source dcs.Member `json:"source"`
+	// Follow is the member to stream from where that is another one than Source: the
+	// leader of a standby cluster.
+	Follow *dcs.Member `json:"follow,omitempty"`
+}
+
+// followed is the member to stream from.
+func (d Decision) followed() dcs.Member {
+	if d.Follow != nil {
+		return *d.Follow
+	}
+	return d.Source
 }
 
 // error is what a run that must not go on returns; nil for the other verbs.

@@ -38,7 +38,7 @@ func (r *run) planOnly(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	standby, err := r.cfg.standby(r.report.Decision.Source, r.cfg.slot(r.facts.Topology))
+	standby, err := r.cfg.standby(r.report.Decision.followed(), r.cfg.slot(r.facts.Topology))
 	if err != nil {
 		return err
 	}

@@ -21,8 +21,9 @@ var (
 	ErrLeaderNotReady = errors.New("the leader is not ready")
 	// ErrSystemID: this node belongs to another cluster.
 	ErrSystemID = errors.New("this node belongs to another cluster")
-	// ErrStandbyCluster: the cluster follows a primary outside of it.
-	ErrStandbyCluster = errors.New("this is a standby cluster")
+	// ErrStandbyCluster: the cluster follows a primary outside of it, and where that
+	// is is not known.
+	ErrStandbyCluster = errors.New("this is a standby cluster, and its primary is not known")
 	// ErrServerControl: the local server could not be stopped or started.
 	ErrServerControl = errors.New("the local server does not obey")
 	// ErrServerRunning: the server runs and this program may not stop it.

@@ -33,7 +33,7 @@ func (r *run) inVain(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("the server has not diverged, its primary_conninfo leads to %s, and it does not stream: "+
-		"a rejoin would change nothing; the logs of both servers say what is in the way", d.Source.Name), nil
+		"a rejoin would change nothing; the logs of both servers say what is in the way", d.followed().Name), nil
 }
 
 // followsLeader tells whether the server's primary_conninfo has the leader's address.
@@ -46,7 +46,7 @@ func (r *run) followsLeader(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, errors.New("primary_conninfo cannot be read") // it may hold a password
 	}
-	want, err := r.cfg.primaryConninfo(r.report.Decision.Source)
+	want, err := r.cfg.primaryConninfo(r.report.Decision.followed())
 	if err != nil {
 		return false, err
 	}

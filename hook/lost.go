@@ -48,6 +48,9 @@ func (h *Hook) Lost(ctx context.Context) (*LostReport, error) {
 	if !ok {
 		return nil, fmt.Errorf("look: %w", ErrUnknownLeader)
 	}
+	if r.facts.Origin != nil { // of a standby cluster, whose leader may have the same too much
+		leader = r.facts.Origin.Member
+	}
 	conninfo, err := r.cfg.sourceConninfo(leader)
 	if err != nil {
 		return nil, err

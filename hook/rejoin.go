@@ -293,7 +293,7 @@ func (r *run) standby() (*rewind.Standby, error) {
 	if r.cfg.Handover {
 		return &rewind.Standby{SignalOnly: true}, nil
 	}
-	return r.cfg.standby(r.report.Decision.Source, r.cfg.slot(r.facts.Topology))
+	return r.cfg.standby(r.report.Decision.followed(), r.cfg.slot(r.facts.Topology))
 }
 
 // ensureSlot returns the slot to use. Where slots are used only because the
@@ -301,7 +301,7 @@ func (r *run) standby() (*rewind.Standby, error) {
 // manager makes its own.
 func (r *run) ensureSlot(ctx context.Context, name string) (string, error) {
 	var created bool
-	err := r.withServer(ctx, r.report.Decision.Source, func(s Server) (err error) {
+	err := r.withServer(ctx, r.report.Decision.followed(), func(s Server) (err error) {
 		created, err = s.EnsureSlot(ctx, name)
 		return err
 	})
@@ -377,6 +377,14 @@ func (r *run) outcome() Outcome {
 	return OutcomeRejoined
 }
 
+// sourceName is what the source is to a person.
+func sourceName(d Decision) string {
+	if d.Follow != nil {
+		return "the " + d.Source.Name
+	}
+	return "the leader " + d.Source.Name
+}
+
 func (r *run) openSource(ctx context.Context) (rewind.Source, error) {
 	m := r.report.Decision.Source
 	conninfo, err := r.cfg.sourceConninfo(m)
@@ -385,7 +393,7 @@ func (r *run) openSource(ctx context.Context) (rewind.Source, error) {
 	}
 	src, err := r.h.OpenSource(ctx, conninfo, r.cfg.Connections)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the leader %s: %w", m.Name, err)
+		return nil, fmt.Errorf("connect to %s: %w", sourceName(r.report.Decision), err)
 	}
 	return src, nil
 }

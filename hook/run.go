@@ -150,6 +150,11 @@ func (r *run) look(ctx context.Context) (Decision, error) {
 		if err != nil {
 			return Decision{}, fmt.Errorf("ask the leader %s: %w", d.Source.Name, err)
 		}
+		if f.Topology.Config.StandbyCluster {
+			if f.Origin, err = r.findPrimary(ctx, f.Topology.Config.Primary); err != nil {
+				return Decision{}, err
+			}
+		}
 		d = Decide(f)
 	}
 	r.facts = f

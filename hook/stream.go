@@ -35,7 +35,7 @@ func (r *run) mayComeByItself() bool {
 func (r *run) settle(ctx context.Context) (Decision, error) {
 	ctx2, cancel := context.WithTimeoutCause(ctx, r.cfg.SettleTimeout, errTooLong)
 	defer cancel()
-	_, err := r.watchStreaming(ctx2, r.report.Decision.Source, func(context.Context) error { return nil })
+	_, err := r.watchStreaming(ctx2, r.report.Decision.followed(), func(context.Context) error { return nil })
 	if err != nil && !errors.Is(err, errTooLong) {
 		return Decision{}, err
 	}
@@ -49,7 +49,7 @@ func (r *run) settle(ctx context.Context) (Decision, error) {
 // awaitStreaming waits until the leader shows this node streaming. Until then
 // the work may be done, but nobody knows.
 func (r *run) awaitStreaming(ctx context.Context, begun time.Time) error {
-	m := r.report.Decision.Source
+	m := r.report.Decision.followed()
 	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.StreamTimeout, errTooLong)
 	defer cancel()
 	slotMade := time.Now()

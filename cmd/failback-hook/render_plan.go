@@ -62,7 +62,7 @@ func renderPlan(w io.Writer, r *hook.Report) {
 	p := page{w}
 	p.title(r)
 	if r.Plan != nil {
-		renderTimelines(w, r.Plan, r.Member, r.Leader)
+		renderTimelines(w, r.Plan, r.Member, cmp.Or(r.Decision.Source.Name, r.Leader))
 		p.method(r)
 		p.work(r.Plan)
 		p.list("Stay this node's own:", r.Plan.Kept)
@@ -100,7 +100,11 @@ func warnings(r *hook.Report) []string {
 func (p page) title(r *hook.Report) {
 	switch r.Decision.Verb {
 	case hook.VerbRejoin:
-		p.line("Plan: bring %s back into %s, following %s.", r.Member, r.Scope, r.Leader)
+		from := ""
+		if r.Decision.Follow != nil {
+			from = "rewound from the " + r.Decision.Source.Name + ", "
+		}
+		p.line("Plan: bring %s back into %s, %sfollowing %s.", r.Member, r.Scope, from, r.Leader)
 	case hook.VerbNothing:
 		p.line("Nothing to do for %s in %s.", r.Member, r.Scope)
 	default:

@@ -81,7 +81,8 @@ func (u *Upstream) InRecovery(ctx context.Context) (bool, error) {
 // its last restart point, which can be behind the one that it replays.
 func (u *Upstream) Timeline(ctx context.Context) (pg.Timeline, error) {
 	const op = "ask the leader for its timeline"
-	v, err := u.askOne(ctx, op, `SELECT CASE WHEN r THEN (SELECT lpad(to_hex(timeline_id), 8, '0') FROM pg_control_checkpoint())
+	v, err := u.askOne(ctx, op, `SELECT CASE WHEN r THEN (SELECT lpad(to_hex(greatest(timeline_id, (SELECT max(received_tli) FROM pg_stat_wal_receiver))), 8, '0')
+			FROM pg_control_checkpoint())
 		ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END
 		FROM (SELECT pg_is_in_recovery() OFFSET 0) AS now(r)`)
 	if err != nil {

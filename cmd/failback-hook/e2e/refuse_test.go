@@ -187,9 +187,9 @@ func clusterRefusals() []refusal {
 			}},
 		{name: "no cluster under the prefix", code: 2, says: []string{"no cluster", "/service/elsewhere/"}, hint: scope,
 			prepare: func(*testing.T, *scene) []string { return []string{"--scope", "elsewhere"} }},
-		{name: "a standby cluster", code: 22, says: []string{"standby cluster"}, hint: "not supported",
+		{name: "a standby cluster without a primary", code: 22, says: []string{"standby cluster"}, hint: "standby_cluster.host",
 			prepare: func(t *testing.T, s *scene) []string {
-				s.configFor(t, `{"standby_cluster":{"host":"10.0.0.1"}}`)
+				s.configFor(t, `{"standby_cluster":{"restore_command":"cp /archive/%f %p"}}`)
 				return nil
 			}},
 		{name: "locked by another process of this node", code: 9, says: []string{"node1", "test"}, hint: "wait until",
