@@ -148,8 +148,34 @@ func parseConfig(value []byte) (Config, error) {
 		}
 	}
 	c.StandbyCluster, c.Primary = parseStandbyCluster(top["standby_cluster"])
+	c.ReplicaMethods = replicaMethods(top, c.StandbyCluster)
 	return c, nil
 }
+
+// replicaMethods reads the list of names; what is no list counts as none.
+func replicaMethods(top map[string]json.RawMessage, standbyCluster bool) []string {
+	of := "postgresql"
+	if standbyCluster {
+		of = "standby_cluster"
+	}
+	section, err := object(top[of])
+	if err != nil {
+		return nil
+	}
+	for _, key := range []string{"create_replica_methods", "create_replica_method"} {
+		var names []string
+		if json.Unmarshal(section[key], &names) == nil && len(names) > 0 && len(names) <= maxMethods {
+			for i := range names {
+				names[i] = plain(names[i], maxWord)
+			}
+			return names
+		}
+	}
+	return nil
+}
+
+// maxMethods is more than anybody has.
+const maxMethods = 100
 
 // restoreCommand is the server parameter of that name, or else the one in the
 // section for recovery; empty for what is no command.

@@ -109,6 +109,9 @@ type Config struct {
 	// Primary is where that primary is: one of these servers. Empty where only an
 	// archive is named, or what could not be connected to.
 	Primary []Address `json:"primary,omitempty"`
+	// ReplicaMethods is create_replica_methods of the section that counts: that of
+	// the standby cluster, or else the manager's postgresql.
+	ReplicaMethods []string `json:"replica_methods,omitempty"`
 }
 
 // Address is where a server listens.

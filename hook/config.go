@@ -96,6 +96,8 @@ type Config struct {
 	StateDir string
 	// Version of this program, for the lock's record.
 	Version string
+	// ReplicaMethods are those of the manager on this node; nil where they are not known.
+	ReplicaMethods *ReplicaMethods
 }
 
 // The values of Config.OnFailure.

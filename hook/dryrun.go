@@ -64,6 +64,9 @@ func (r *run) showLocks(ctx context.Context) {
 func (r *run) foresee(ctx context.Context) {
 	if r.viaManager && managed(r.facts) {
 		r.warn("for real the manager of %s would be asked to do this, and would call its replica method", r.cfg.Name)
+		if why := wouldCopy(r.cfg.ReplicaMethods, r.facts.Topology.Config); why != "" {
+			r.warn("for real this would be refused now: %s", why)
+		}
 	} else if err := r.mayStop(); err != nil {
 		r.warn("for real this would be refused now: %v", err)
 	}

@@ -36,7 +36,8 @@ var (
 	// ErrNotDiverged: the node does not stream, and its history is the leader's:
 	// a rewind is not what it needs.
 	ErrNotDiverged = errors.New("the node's history is the leader's: there is nothing to rewind")
-	// ErrManagerRefused: the manager was asked to bring the node back and does not.
+	// ErrManagerRefused: the manager was asked to bring the node back and does not, or
+	// was not asked because it would remove the data directory.
 	ErrManagerRefused = errors.New("the cluster's manager does not bring the node back")
 	// ErrInProgress: another process on this node is already at work.
 	ErrInProgress = errors.New("a rejoin of this node is already in progress")

@@ -35,6 +35,10 @@ func (r *run) reinitialize(ctx context.Context) error {
 		return &Error{Op: fmt.Sprintf("bring %s back from %s", r.cfg.Name, r.report.Leader), Err: ErrNotDiverged,
 			Advice: "look into this server's log for why it does not stream: WAL that the leader no longer has, a login, a slot"}
 	}
+	if why := wouldCopy(r.cfg.ReplicaMethods, r.facts.Topology.Config); why != "" {
+		return &Error{Op: "ask the manager", Err: fmt.Errorf("%w: %s", ErrManagerRefused, why),
+			Advice: "put this program's method first, with keep_data: examples/patroni/replica-method; in a standby cluster in its create_replica_methods too"}
+	}
 	me, _ := r.facts.Topology.Member(r.cfg.Name)
 	err := r.step("ask the manager", func() error { return r.h.Manager.Reinitialize(ctx, me.APIURL) })
 	if err != nil {

@@ -45,6 +45,7 @@ func TestReinitialize(t *testing.T) {
 		{"nothing has diverged", func(s *stage) { s.plan.Strategy = rewind.StrategyNone }, []string{"plan"}, ErrNotDiverged},
 		{"no rewind is possible", func(s *stage) { s.fail["plan"] = rewind.ErrNoStrategy }, []string{"plan"}, rewind.ErrNoStrategy},
 		{"the manager refuses", func(s *stage) { s.fail["reinitialize"] = broken }, []string{"plan", "reinitialize"}, ErrManagerRefused},
+		{"it would make a copy", func(s *stage) { s.hook.Config.ReplicaMethods = &ReplicaMethods{} }, []string{"plan"}, ErrManagerRefused},
 		{"it never streams", func(*stage) {}, []string{"plan", "reinitialize"}, ErrNotStreaming},
 		{"it becomes the leader", func(s *stage) {
 			s.on["reinitialize"] = func() { s.set(func() { l := *s.facts.Topology.Leader; l.Name = "n1"; s.facts.Topology.Leader = &l }) }

@@ -127,7 +127,7 @@ func nodeRows() []exitRow {
 		{code: 25, name: "nothing_to_rewind", meaning: "nothing to rewind: no data here, or no history of its own",
 			errs: []error{errNoData, hook.ErrNotDiverged},
 			hint: "as a replica method: Patroni goes on to the next one; otherwise look into the server's log for why it does not stream"},
-		{code: 26, name: "manager_refused", meaning: "the manager was asked to bring the node back, and refused",
+		{code: 26, name: "manager_refused", meaning: "the manager refused to bring the node back, or would remove its data",
 			errs: []error{hook.ErrManagerRefused},
 			hint: "check patroni.rest_url, patroni.username and the rest; the message has Patroni's answer"},
 	}

@@ -3,12 +3,16 @@ package main
 import (
 	"strings"
 	"time"
+
+	"github.com/failback-hook/failback-hook/hook"
 )
 
 // settings are the effective values of everything that can be configured. The
 // table in settings_table.go says for each field how it is called outside.
 type settings struct {
 	PatroniConfig string
+	// replicaMethods are those of Patroni's file; nil where it was not read.
+	replicaMethods *hook.ReplicaMethods
 
 	Scope     string
 	Namespace string

@@ -181,6 +181,7 @@ func (s *settings) hookConfig(version string) hook.Config {
 		LockTTL:             s.Lock.TTL,
 		StateDir:            s.recordsDir(),
 		Version:             version,
+		ReplicaMethods:      s.replicaMethods,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/hook"
 	"github.com/failback-hook/failback-hook/hook/patroniconf"
 )
 
@@ -97,6 +98,8 @@ type patroniLayer struct {
 	// refused says why etcd cannot be asked.
 	refused  error
 	warnings []string
+	// methods are how Patroni makes a replica.
+	methods hook.ReplicaMethods
 }
 
 // patroniBelow makes the layer for a configuration that has been read without it.
@@ -105,7 +108,9 @@ func patroniBelow(own *configuration, src sources) (*patroniLayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer := &patroniLayer{settings: read.Settings, refused: read.Refused, warnings: read.Warnings}
+	layer := &patroniLayer{
+		settings: read.Settings, refused: read.Refused, warnings: read.Warnings, methods: hook.ReplicaMethods(read.ReplicaMethods()),
+	}
 	if own.given("etcd.endpoints") {
 		layer.refused = nil // the keys are where this program's own configuration says
 	} else {
@@ -206,7 +211,7 @@ func (l *patroniLayer) findBySRV(srv *patroniconf.SRV, lookup lookupSRV) {
 
 // apply sets the values.
 func (l *patroniLayer) apply(to *configuration) error {
-	to.refused = l.refused
+	to.refused, to.settings.replicaMethods = l.refused, &l.methods
 	to.warnings = append(to.warnings, l.warnings...)
 	rows := settingsByKey()
 	var errs []error
