@@ -70,13 +70,15 @@ func (n *Node) settings() map[string]string {
 		"port":                    strconv.Itoa(n.Port),
 		"unix_socket_directories": n.SocketDir,
 		// So that a kill needs no disk; see doc.go.
-		"fsync":                     "off",
-		"wal_level":                 "replica",
-		"wal_log_hints":             "on",
-		"hot_standby":               "on",
-		"max_wal_senders":           "10",
-		"max_replication_slots":     "10",
-		"max_connections":           "40",
+		"fsync":                 "off",
+		"wal_level":             "replica",
+		"wal_log_hints":         "on",
+		"hot_standby":           "on",
+		"max_wal_senders":       "10",
+		"max_replication_slots": "10",
+		"max_connections":       "40",
+		// 13 has md5 by default, which the tests' pg_hba.conf does not let in.
+		"password_encryption":       "scram-sha-256",
 		"max_prepared_transactions": "10",
 		// Old WAL stays, on both sides of a fork; tests of lost WAL set it to 0.
 		"wal_keep_size":  "2GB",

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/failback-hook/failback-hook/dcs/dcstest"
@@ -25,6 +27,7 @@ const programPackage = "github.com/failback-hook/failback-hook/cmd/failback-hook
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	heedHangups()
 	if os.Getenv(programEnv) != "" {
 		return rewindtest.Main(m)
 	}
@@ -40,6 +43,14 @@ func run(m *testing.M) int {
 		return 2
 	}
 	return rewindtest.Main(m)
+}
+
+// heedHangups undoes a nohup around the tests: a signal that is ignored is so in every
+// program that they start, and one that is caught is not.
+func heedHangups() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 }
 
 // build builds the program into a directory that everybody can read.
