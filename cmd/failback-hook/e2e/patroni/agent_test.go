@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/dcs/dcstest"
 )
 
 // quickAgent is the configuration of an agent of little patience.
@@ -14,13 +15,14 @@ var quickAgent = object{"agent": object{"interval": "1s", "down_after": "2s", "s
 
 // TestAgent: an agent beside each Patroni, and no callbacks. What a Patroni can do
 // itself the agents leave to it; a node that would never stream again is brought
-// back by its Patroni, which the agent asks.
+// back by its Patroni, which the agent asks, here over TLS with a certificate.
 func TestAgent(t *testing.T) {
 	forEachRelease(t, func(t *testing.T, r release) {
 		c := newCluster(t, r, 2)
 		old, successor := c.nodes[0], c.nodes[1]
+		secure := secureREST(t)
 		for _, n := range c.nodes {
-			n.configure(t, n.example(t, "replica-method/patroni.yml"), object{"postgresql": object{"use_pg_rewind": false}})
+			n.configure(t, n.example(t, "replica-method/patroni.yml"), object{"postgresql": object{"use_pg_rewind": false}}, secure)
 			n.configureOwn(t, n.example(t, "callbacks/failback-hook.yml"), quickAgent)
 		}
 		c.up(t)
@@ -42,6 +44,18 @@ func TestAgent(t *testing.T) {
 		c.agentKilled(t, old, successor, there)
 		c.agentsWatch(t, old, successor, second)
 	})
+}
+
+// secureREST is the part of Patroni's configuration by which its REST interface has
+// TLS, and lets nobody in who has no certificate.
+func secureREST(t *testing.T) object {
+	t.Helper()
+	ca := dcstest.NewCA(t)
+	server, client := ca.Server(t, nil), ca.Client(t, "patronictl")
+	return object{
+		"restapi": object{"certfile": server.CertFile, "keyfile": server.KeyFile, "cafile": ca.File, "verify_client": "required"},
+		"ctl":     object{"cacert": ca.File, "certfile": client.CertFile, "keyfile": client.KeyFile},
+	}
 }
 
 // startAgent starts the program as this node's agent; it ends with the test.

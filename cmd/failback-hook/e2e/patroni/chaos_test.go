@@ -2,20 +2,52 @@ package patroni
 
 import (
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
 )
 
-var chaos = flag.Bool("chaos", false, "also run what takes minutes: three nodes, kills, an etcd that is away")
+var (
+	chaos      = flag.Bool("chaos", false, "also run what takes minutes: three nodes, kills, an etcd that is away")
+	chaosSeed  = flag.Uint64("chaos-seed", 0, "the order of what happens; 0: a new one each day")
+	chaosSteps = flag.Int("chaos-steps", 6, "how many things happen")
+)
+
+// misfortune is something that happens to a cluster.
+type misfortune struct {
+	name string
+	do   func(*testing.T, *cluster)
+}
+
+// misfortunes makes a list of so many by seed: each once before any comes again.
+func misfortunes(seed uint64, steps int) (list []misfortune) {
+	all := []misfortune{
+		{"the leader dies", killLeader},
+		{"its method is killed at work", killMethod},
+		{"its Patroni is killed while the method works", killPatroni},
+		{"a switchover", switchOver},
+		{"etcd stops for longer than the leader bears", stopEtcd},
+		{"the leader dies in a pause", killLeaderPaused},
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	for len(list) < steps {
+		for _, i := range r.Perm(len(all)) {
+			list = append(list, all[i])
+		}
+	}
+	return list[:steps]
+}
 
 // TestChaos: three nodes in the way of the callbacks. Whatever is killed, stopped
-// or switched over, in the end everybody follows one leader, with its data.
+// or switched over, in any order, in the end everybody follows one leader, with its
+// data.
 func TestChaos(t *testing.T) {
 	if !*chaos {
 		t.Skip("without -chaos (make test-patroni gives it)")
@@ -24,17 +56,12 @@ func TestChaos(t *testing.T) {
 		c := newCluster(t, r, 3)
 		c.configureCallbacks(t)
 		c.up(t)
-		for _, step := range []struct {
-			name string
-			do   func(*testing.T, *cluster)
-		}{
-			{"the leader dies", killLeader},
-			{"its method is killed at work", killMethod},
-			{"its Patroni is killed while the method works", killPatroni},
-			{"a switchover", switchOver},
-			{"etcd stops for longer than the leader bears", stopEtcd},
-			{"the leader dies in a pause", killLeaderPaused},
-		} {
+		seed := *chaosSeed
+		if seed == 0 {
+			seed = uint64(time.Now().Unix() / 86400)
+		}
+		t.Logf("to repeat it: make test-patroni SEED=%d STEPS=%d ARGS='-v -run ^TestChaos$'", seed, *chaosSteps)
+		for _, step := range misfortunes(seed, *chaosSteps) {
 			c.note(t, step.name)
 			step.do(t, c)
 			c.settled(t)
@@ -178,11 +205,12 @@ func killLeaderPaused(t *testing.T, c *cluster) {
 	old := c.leader(t)
 	c.ctl(t, "pause", "--wait", scope)
 	c.holdSenders(t, old)
-	old.Must(t).Exec("CREATE TABLE lost_paused AS SELECT * FROM t")
+	c.lost++
+	old.Must(t).Exec("CREATE TABLE lost_paused_" + strconv.Itoa(c.lost) + " AS SELECT * FROM t")
 	old.crash(t)
 	c.endLease(t, old)
 	c.ctlFrom(t, c.other(old), "resume", scope)
-	c.leader(t).Must(t).Exec("CREATE TABLE kept_paused AS SELECT * FROM t")
+	c.leader(t).Must(t).Exec("CREATE TABLE kept_paused_" + strconv.Itoa(c.lost) + " AS SELECT * FROM t")
 	old.start(t)
 }
 
