@@ -2,6 +2,7 @@ package hook
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/failback-hook/failback-hook/dcs"
 )
@@ -11,9 +12,21 @@ import (
 type ReplicaMethods struct {
 	// Order in which they are tried; empty where the configuration has none.
 	Order []string
-	// KeepData tells of each method that the configuration describes whether the
-	// manager leaves the data directory to it.
-	KeepData map[string]bool
+	// Described are the methods that the configuration has a section of.
+	Described map[string]ReplicaMethod
+}
+
+// ReplicaMethod is how a method is called.
+type ReplicaMethod struct {
+	// Command, with its arguments; it may hold a secret.
+	Command string
+	// KeepData: the manager leaves the data directory to it.
+	KeepData bool
+}
+
+// ours tells whether it is this program's, as far as the command shows.
+func (m ReplicaMethod) ours() bool {
+	return strings.Contains(m.Command, "failback") || strings.Contains(m.Command, "create-replica")
 }
 
 // copyMethod is Patroni's own method, and its default: it removes the data directory
@@ -49,7 +62,12 @@ func wouldCopy(local *ReplicaMethods, c dcs.Config) string {
 	if local == nil {
 		return ""
 	}
-	if keep, described := local.KeepData[first]; described && !keep {
+	switch m, described := local.Described[first]; {
+	case !described:
+		return ""
+	case !m.ours():
+		return fmt.Sprintf("the first replica method %s is %s, whose command does not call failback-hook", from, first)
+	case !m.KeepData:
 		return fmt.Sprintf("the replica method %s has no keep_data: the data directory would be removed before it is called", first)
 	}
 	return ""

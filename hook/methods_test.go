@@ -8,7 +8,8 @@ import (
 )
 
 func TestWouldCopy(t *testing.T) {
-	ours := &ReplicaMethods{Order: []string{"failback", "basebackup"}, KeepData: map[string]bool{"failback": true}}
+	described := func(m ReplicaMethod) map[string]ReplicaMethod { return map[string]ReplicaMethod{"failback": m} }
+	ours := &ReplicaMethods{Order: []string{"failback", "basebackup"}, Described: described(ReplicaMethod{"/usr/bin/failback-hook create-replica", true})}
 	for _, test := range []struct {
 		name    string
 		local   *ReplicaMethods
@@ -18,7 +19,8 @@ func TestWouldCopy(t *testing.T) {
 		{"not known", nil, dcs.Config{}, ""},
 		{"ours first", ours, dcs.Config{}, ""},
 		{"ours first, whatever is in etcd", ours, dcs.Config{ReplicaMethods: []string{"basebackup"}}, ""},
-		{"ours, without keep_data", &ReplicaMethods{Order: []string{"failback"}, KeepData: map[string]bool{"failback": false}}, dcs.Config{}, "no keep_data"},
+		{"ours, without keep_data", &ReplicaMethods{Order: []string{"failback"}, Described: described(ReplicaMethod{"failback-hook create-replica", false})}, dcs.Config{}, "no keep_data"},
+		{"another's, that restores over it", &ReplicaMethods{Order: []string{"failback"}, Described: described(ReplicaMethod{"pgbackrest --delta restore", true})}, dcs.Config{}, "does not call failback-hook"},
 		{"ours, described in etcd", &ReplicaMethods{Order: []string{"failback"}}, dcs.Config{}, ""},
 		{"a copy first", &ReplicaMethods{Order: []string{"basebackup", "failback"}}, dcs.Config{}, "in its own configuration is basebackup"},
 		{"none in the file", &ReplicaMethods{}, dcs.Config{}, "by default"},

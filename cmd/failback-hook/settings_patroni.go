@@ -108,8 +108,11 @@ func patroniBelow(own *configuration, src sources) (*patroniLayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer := &patroniLayer{
-		settings: read.Settings, refused: read.Refused, warnings: read.Warnings, methods: hook.ReplicaMethods(read.ReplicaMethods()),
+	layer := &patroniLayer{settings: read.Settings, refused: read.Refused, warnings: read.Warnings}
+	methods := read.ReplicaMethods()
+	layer.methods = hook.ReplicaMethods{Order: methods.Order, Described: make(map[string]hook.ReplicaMethod, len(methods.Described))}
+	for name, m := range methods.Described {
+		layer.methods.Described[name] = hook.ReplicaMethod(m)
 	}
 	if own.given("etcd.endpoints") {
 		layer.refused = nil // the keys are where this program's own configuration says

@@ -4,15 +4,22 @@ package patroniconf
 type ReplicaMethods struct {
 	// Order of create_replica_methods; empty where the files have none.
 	Order []string
-	// KeepData tells of each method that has a section whether Patroni leaves the
-	// data directory to it.
-	KeepData map[string]bool
+	// Described are the methods that have a section of their own.
+	Described map[string]ReplicaMethod
+}
+
+// ReplicaMethod is how Patroni calls a method.
+type ReplicaMethod struct {
+	// Command, by default the name of the method.
+	Command string
+	// KeepData: the data directory is left to the method.
+	KeepData bool
 }
 
 // ReplicaMethods reads postgresql.create_replica_methods. What is not as Patroni has
 // it is left out: it stands there for Patroni to complain about.
 func (c *Config) ReplicaMethods() ReplicaMethods {
-	m := ReplicaMethods{KeepData: map[string]bool{}}
+	m := ReplicaMethods{Described: map[string]ReplicaMethod{}}
 	section := c.root.get("postgresql")
 	for _, key := range []string{"create_replica_methods", "create_replica_method"} {
 		if list := section.get(key); len(m.Order) == 0 && list != nil {
@@ -26,7 +33,11 @@ func (c *Config) ReplicaMethods() ReplicaMethods {
 	}
 	for name, method := range section.keys {
 		if method.kind == kindMapping {
-			m.KeepData[name] = truthy(method.get("keep_data"))
+			d := ReplicaMethod{Command: name, KeepData: truthy(method.get("keep_data"))}
+			if command := method.get("command"); command != nil {
+				d.Command = command.text
+			}
+			m.Described[name] = d
 		}
 	}
 	return m

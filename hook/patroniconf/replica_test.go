@@ -12,11 +12,11 @@ func TestReplicaMethods(t *testing.T) {
 		want ReplicaMethods
 	}{
 		{"create_replica_methods: [failback, basebackup]\n  failback: {command: a, keep_data: true}\n  basebackup: {checkpoint: fast}",
-			ReplicaMethods{[]string{"failback", "basebackup"}, map[string]bool{"failback": true, "basebackup": false}}},
-		{"create_replica_method:\n  - wal_e\n  wal_e: {keep_data: no}", ReplicaMethods{[]string{"wal_e"}, map[string]bool{"wal_e": false}}},
-		{"create_replica_methods: []\n  create_replica_method: [old]\n  old: {keep_data: 'no'}", ReplicaMethods{[]string{"old"}, map[string]bool{"old": true}}},
-		{"use_slots: true", ReplicaMethods{KeepData: map[string]bool{}}},
-		{"create_replica_methods: failback", ReplicaMethods{KeepData: map[string]bool{}}},
+			ReplicaMethods{[]string{"failback", "basebackup"}, map[string]ReplicaMethod{"failback": {"a", true}, "basebackup": {"basebackup", false}}}},
+		{"create_replica_method:\n  - wal_e\n  wal_e: {keep_data: no}", ReplicaMethods{[]string{"wal_e"}, map[string]ReplicaMethod{"wal_e": {"wal_e", false}}}},
+		{"create_replica_methods: []\n  create_replica_method: [old]\n  old: {keep_data: 'no'}", ReplicaMethods{[]string{"old"}, map[string]ReplicaMethod{"old": {"old", true}}}},
+		{"use_slots: true", ReplicaMethods{Described: map[string]ReplicaMethod{}}},
+		{"create_replica_methods: failback", ReplicaMethods{Described: map[string]ReplicaMethod{}}},
 	} {
 		c, err := Read([]File{{Name: "p.yml", Content: []byte("scope: main\nname: n1\netcd3: {host: h}\npostgresql:\n  " + test.text + "\n")}}, nil)
 		if err != nil {
