@@ -22,8 +22,7 @@ demo: ## the main job on this machine, in a minute; leaves nothing behind
 	@scripts/demo
 
 test: setup ## unit and integration tests on every PostgreSQL found, and an embedded etcd
-	@scripts/covered
-	TMPDIR=$$(scripts/scratch) $(GO) test -count=1 -timeout 20m ./...
+	@GO=$(GO) scripts/test
 
 test-matrix: setup ## the tests of engine, hook and program on 13 to 18, fetched where missing
 	@scripts/test-matrix

@@ -1,7 +1,7 @@
-# Reads what `go test -json` prints for one major: shows each package's result
-# and the output of what failed, and appends to the files that the variables
-# table and skips name. Each line is one flat object; the values looked for here
-# hold no quotes, but for the output, which comes last.
+# Reads what `go test -json` prints (for one major, in test-matrix): shows each
+# package's result and the output of what failed, and appends to the files that the
+# variables table and skips name. Each line is one flat object; the values looked for
+# here hold no quotes, but for the output, which comes last.
 
 function value(key,    at, rest) {
 	at = index($0, "\"" key "\":\"")
