@@ -5,7 +5,7 @@
 //
 // There is nothing but tests in it. TestMain builds the program once; when root,
 // it does so before the tests are run again as an unprivileged user, who has
-// neither a Go build cache nor, perhaps, a look at the checkout. With E2E_PROGRAM
+// neither a Go build cache nor, perhaps, a look at the checkout. With REWINDTEST_PROGRAM
 // set to the path of a program, that one is tested instead.
 //
 // Each scene is a pair of servers after a failover: node1, which was the primary

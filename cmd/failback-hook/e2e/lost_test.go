@@ -148,7 +148,7 @@ func (s *scene) withoutEtcd(t *testing.T) result {
 // plain runs the program without a configuration file.
 func (s *scene) plain(t *testing.T, args ...string) result {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Getenv(programEnv), args...)
+	cmd := exec.CommandContext(t.Context(), rewindtest.Program(), args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LC_ALL=C", "FAILBACK_HOOK_CONFIG="}
 	cmd.Dir = "/"
 	var r result

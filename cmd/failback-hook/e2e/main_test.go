@@ -16,22 +16,17 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// What root hands down to the unprivileged run.
-const (
-	programEnv   = "E2E_PROGRAM"
-	rootTrialEnv = "E2E_ROOT_TRIAL"
-)
-
-const programPackage = "github.com/failback-hook/failback-hook/cmd/failback-hook"
+// rootTrialEnv is what root hands down to the unprivileged run.
+const rootTrialEnv = "E2E_ROOT_TRIAL"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	heedHangups()
-	if os.Getenv(programEnv) != "" {
+	if rewindtest.Program() != "" {
 		return rewindtest.Main(m)
 	}
-	dir, err := build()
+	dir, err := rewindtest.BuildProgram("github.com/failback-hook/failback-hook/cmd/failback-hook")
 	if dir != "" {
 		defer os.RemoveAll(dir)
 	}
@@ -51,27 +46,6 @@ func heedHangups() {
 	if signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
-}
-
-// build builds the program into a directory that everybody can read.
-func build() (dir string, err error) {
-	dir, err = os.MkdirTemp("/tmp", "failback-e2e-")
-	if err != nil {
-		return "", err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return dir, err
-	}
-	program := filepath.Join(dir, "failback-hook")
-	args := append([]string{"build", "-o", program}, buildFlags()...)
-	out, err := exec.Command("go", append(args, programPackage)...).CombinedOutput()
-	if err != nil {
-		return dir, fmt.Errorf("build the program: %w\n%s", err, out)
-	}
-	if err := os.Chmod(program, 0o755); err != nil { // whatever the umask took away
-		return dir, err
-	}
-	return dir, os.Setenv(programEnv, program)
 }
 
 // trial is a run of the program as root, which only root can make.
@@ -99,7 +73,7 @@ func tryAsRoot() (err error) {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		return err
 	}
-	cmd := exec.Command(os.Getenv(programEnv), "--etcd-endpoints", etcd.Endpoint(), "--scope", scope, "--name", "node1", "-D", data)
+	cmd := exec.Command(rewindtest.Program(), "--etcd-endpoints", etcd.Endpoint(), "--scope", scope, "--name", "node1", "-D", data)
 	var stderr bytes.Buffer
 	cmd.Stderr, cmd.Env, cmd.Dir = &stderr, []string{"PATH=/usr/bin:/bin", "HOME=" + dir}, "/"
 	err = cmd.Run()

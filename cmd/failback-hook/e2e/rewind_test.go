@@ -18,7 +18,7 @@ import (
 func pgRewind(t *testing.T, stderr io.Writer, args ...string) int {
 	t.Helper()
 	link := filepath.Join(t.TempDir(), "pg_rewind")
-	if err := os.Symlink(os.Getenv(programEnv), link); err != nil {
+	if err := os.Symlink(rewindtest.Program(), link); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), link, args...)

@@ -137,7 +137,7 @@ func (s *scene) command(ctx context.Context, t *testing.T, n *rewindtest.Node, a
 	if s.patroni == "" {
 		configuration = []string{"--config", s.config(t, n)}
 	}
-	cmd := exec.CommandContext(ctx, os.Getenv(programEnv), append(configuration, args...)...)
+	cmd := exec.CommandContext(ctx, rewindtest.Program(), append(configuration, args...)...)
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + s.dir, "XDG_STATE_HOME=" + s.stateHome(), "LC_ALL=C",
 		// What is refused is wanted at once; tests of waiting say how long.

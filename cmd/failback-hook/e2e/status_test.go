@@ -46,7 +46,7 @@ func (s shownStatus) names() (atWork, queue []string) {
 // elsewhere is the program on a host that knows scope and etcd and nothing else.
 func (s *scene) elsewhere(t *testing.T, args ...string) *running {
 	t.Helper()
-	r := &running{scene: s, cmd: exec.CommandContext(t.Context(), os.Getenv(programEnv), append(args, "--scope", scope, "--etcd-endpoints", s.etcd.Endpoint())...), cancel: func() {}}
+	r := &running{scene: s, cmd: exec.CommandContext(t.Context(), rewindtest.Program(), append(args, "--scope", scope, "--etcd-endpoints", s.etcd.Endpoint())...), cancel: func() {}}
 	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
 	if err := r.cmd.Start(); err != nil {

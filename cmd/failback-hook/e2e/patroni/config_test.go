@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 // object is a part of a YAML file.
@@ -25,7 +27,7 @@ func (n *node) example(t *testing.T, name string) object {
 		t.Fatal(err)
 	}
 	text := strings.NewReplacer(
-		"/usr/bin/failback-hook", os.Getenv(programEnv),
+		"/usr/bin/failback-hook", rewindtest.Program(),
 		"/etc/failback-hook/failback-hook.yml", n.ownConfig(),
 		"/etc/patroni/config.yml", n.configFile(),
 		"/usr/local/lib/failback-hook/bin", filepath.Join(n.dir, "bin"),

@@ -1,7 +1,6 @@
 package patroni
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,15 +13,10 @@ import (
 	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
-// programEnv hands the program that was built down to the unprivileged run.
-const programEnv = "E2E_PROGRAM"
-
-const programPackage = "github.com/failback-hook/failback-hook/cmd/failback-hook"
-
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	if os.Getenv(programEnv) != "" || len(releaseDirs()) == 0 {
+	if rewindtest.Program() != "" || len(releaseDirs()) == 0 {
 		return rewindtest.Main(m)
 	}
 	dir, err := build()
@@ -36,26 +30,17 @@ func run(m *testing.M) int {
 	return rewindtest.Main(m)
 }
 
-// build builds the program into a directory that everybody can read, before the
-// run becomes unprivileged: user postgres has no build cache.
+// build builds the program, with the examples beside it, before the run becomes
+// unprivileged: user postgres may not see the checkout.
 func build() (dir string, err error) {
-	dir, err = os.MkdirTemp("/tmp", "failback-patroni-")
+	dir, err = rewindtest.BuildProgram("github.com/failback-hook/failback-hook/cmd/failback-hook")
 	if err != nil {
-		return "", err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
 		return dir, err
-	}
-	program := filepath.Join(dir, "failback-hook")
-	args := append([]string{"build", "-o", program}, buildFlags()...)
-	out, err := exec.Command("go", append(args, programPackage)...).CombinedOutput()
-	if err != nil {
-		return dir, fmt.Errorf("build the program: %w\n%s", err, out)
 	}
 	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS("../../../../examples/patroni")); err != nil {
 		return dir, err
 	}
-	return dir, errors.Join(os.Setenv(examplesEnv, filepath.Join(dir, "examples")), os.Setenv(programEnv, program))
+	return dir, os.Setenv(examplesEnv, filepath.Join(dir, "examples"))
 }
 
 // release is one version of Patroni and the PostgreSQL that it is tried with.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 // TestInPlaceOfPgRewind: Patroni rewinds a former leader with our program, found
@@ -93,7 +94,7 @@ func (n *node) linkPrograms(t *testing.T) {
 	for _, p := range programs {
 		to := n.Install.Path(p.Name())
 		if p.Name() == "pg_rewind" {
-			to = os.Getenv(programEnv)
+			to = rewindtest.Program()
 		}
 		if err := os.Symlink(to, filepath.Join(dir, p.Name())); err != nil {
 			t.Fatal(err)
@@ -105,7 +106,7 @@ func (n *node) linkPrograms(t *testing.T) {
 func TestProbe(t *testing.T) {
 	forEachRelease(t, func(t *testing.T, _ release) {
 		link := filepath.Join(t.TempDir(), "pg_rewind")
-		if err := os.Symlink(os.Getenv(programEnv), link); err != nil {
+		if err := os.Symlink(rewindtest.Program(), link); err != nil {
 			t.Fatal(err)
 		}
 		best := time.Hour

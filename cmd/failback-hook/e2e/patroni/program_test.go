@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/failback-hook/failback-hook/dcs"
+	"github.com/failback-hook/failback-hook/rewind/rewindtest"
 )
 
 // job is the program at work on a node.
@@ -55,7 +56,7 @@ func (n *node) beginFor(t *testing.T, limit time.Duration, args ...string) *job 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
-	r := &job{cmd: exec.CommandContext(ctx, os.Getenv(programEnv), append([]string{"--config", n.ownConfig()}, args...)...)}
+	r := &job{cmd: exec.CommandContext(ctx, rewindtest.Program(), append([]string{"--config", n.ownConfig()}, args...)...)}
 	r.cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + n.dir, "XDG_STATE_HOME=" + filepath.Join(n.dir, "state"), "LC_ALL=C.UTF-8"}
 	r.cmd.Dir, r.cmd.WaitDelay = "/", 5*time.Second
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr

@@ -1,5 +1,5 @@
 //go:build !race
 
-package patroni
+package rewindtest
 
 func buildFlags() []string { return nil }

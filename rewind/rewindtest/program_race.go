@@ -1,6 +1,6 @@
 //go:build race
 
-package patroni
+package rewindtest
 
 // buildFlags: under the race detector the program is watched, too.
 func buildFlags() []string { return []string{"-race"} }
