@@ -142,7 +142,11 @@ func TestRefuses(t *testing.T) {
 	})
 	t.Run("version file", func(t *testing.T) {
 		refused(t, r.spoil(t, func(n *rewindtest.Node) {
-			if err := os.WriteFile(filepath.Join(n.Dir, "PG_VERSION"), []byte("14\n"), 0o600); err != nil {
+			other := "14\n"
+			if n.Install.Major == 14 {
+				other = "15\n"
+			}
+			if err := os.WriteFile(filepath.Join(n.Dir, "PG_VERSION"), []byte(other), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}), rewind.ErrNotDataDir)

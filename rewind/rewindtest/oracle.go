@@ -117,6 +117,13 @@ func (n *Node) amCheckBySQL() error {
 		return err
 	}
 	for _, db := range databases {
+		there, err := n.QueryIn(db, "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'")
+		if err != nil {
+			return err
+		}
+		if len(there) == 0 {
+			continue // of a database that was made after the extension was, as pg_amcheck does
+		}
 		if _, err := n.QueryIn(db, checkIndexes); err != nil {
 			return fmt.Errorf("check indexes of database %s: %w", db, err)
 		}
