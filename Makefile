@@ -46,7 +46,7 @@ torture: setup ## random scenes by seed, compared with their leader (SEEDS=200 S
 	@scripts/torture
 
 test-layouts: setup ## layouts that take 25 GB and many minutes: 1 GB segments of WAL and of relations, 100,000 tables
-	$(GO) test -count=1 -timeout 60m -v -run 'TestWALSegmentSizes|TestManySegments|TestManyTables' ./rewind -layouts
+	$(GO) test -count=1 -parallel 1 -timeout 60m -v -run 'TestWALSegmentSizes|TestManySegments|TestManyTables' ./rewind -layouts # one by one: memory is measured
 
 race: setup ## the same under the race detector
 	$(GO) test -race -count=1 -timeout 25m ./...

@@ -272,6 +272,7 @@ func logStock(t *testing.T, n, leader *rewindtest.Node) {
 // watchMemory samples the heap of this process, in which other tests may be at work.
 func watchMemory(t *testing.T) (peak func() uint64) {
 	t.Helper()
+	runtime.GC() // what other tests have left, which read whole files to compare them
 	done, result := make(chan struct{}), make(chan uint64)
 	go func() {
 		var most uint64
