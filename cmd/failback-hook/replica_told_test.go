@@ -68,6 +68,11 @@ func TestReplicaWithoutEtcd(t *testing.T) {
 		if !strings.Contains(got.stderr, test.says) || got.code != test.code {
 			t.Errorf("%s, %q: code %d\n%s", test.store, test.connstring, got.code, got.stderr)
 		}
+		for _, command := range []string{"status", "history"} { // without an etcd there is nothing to show
+			if got := run(t, f, nil, command, "--patroni-config="+config); got.code != 13 || !strings.Contains(got.stderr, "create-replica") {
+				t.Errorf("%s, %s: code %d\n%s", test.store, command, got.code, got.stderr)
+			}
+		}
 		if without := f.request.without; (test.code == 0) != (without != nil) {
 			t.Errorf("%s, %q: connected with %+v", test.store, test.connstring, without)
 		}

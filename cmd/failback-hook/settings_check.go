@@ -16,11 +16,8 @@ import (
 
 // check says what is missing or contradicts itself, naming keys and options.
 func (c *configuration) check() error {
-	if c.refused != nil {
-		if _, known := matchRow(exitTable(), c.refused); known {
-			return c.refused
-		}
-		return &hinted{err: &inputError{err: c.refused}, hint: "set etcd.endpoints, --etcd-endpoints or " + envPrefix + "ETCD_ENDPOINTS"}
+	if err := c.checkStore(); err != nil {
+		return err
 	}
 	var errs []error
 	for _, row := range settingTable() {
@@ -45,6 +42,18 @@ func (c *configuration) check() error {
 		return &inputError{err: err}
 	}
 	return nil
+}
+
+// checkStore says why the etcd of Patroni's configuration cannot be asked, where no
+// other one is named.
+func (c *configuration) checkStore() error {
+	if c.refused == nil {
+		return nil
+	}
+	if _, known := matchRow(exitTable(), c.refused); known {
+		return c.refused
+	}
+	return &hinted{err: &inputError{err: c.refused}, hint: "set etcd.endpoints, --etcd-endpoints or " + envPrefix + "ETCD_ENDPOINTS"}
 }
 
 // checkPatroni says what is wrong with the settings for Patroni.

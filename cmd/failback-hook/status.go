@@ -86,6 +86,9 @@ func (p *program) status(c *cli.Context) error {
 // checkCluster is check for commands that only ask etcd: no name of a member and
 // no data directory are needed.
 func (c *configuration) checkCluster() error {
+	if err := c.checkStore(); err != nil {
+		return err
+	}
 	row := settingsByKey()["scope"]
 	if row.empty(&c.settings) {
 		return usagef("scope is not set: use --%s, %s or the configuration file", row.flag(), row.env())
