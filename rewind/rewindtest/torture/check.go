@@ -78,7 +78,10 @@ func (p *player) indexesAfresh(n, leader *rewindtest.Node) error {
 	if err := n.Exec("CHECKPOINT"); err != nil {
 		return err
 	}
-	if err := errors.Join(n.Stop(rewindtest.Fast), n.Start(), n.WaitForCatchup(leader)); err != nil {
+	if err := n.Restart(); err != nil {
+		return err
+	}
+	if err := n.WaitForCatchup(leader); err != nil {
 		return err
 	}
 	return p.indexes(n)
